@@ -57,7 +57,14 @@ class Reference:
         return x[index]
 
     def copy(self, x: Array, out: Array) -> None:
-        self.xp.copyto(out, x)
+        self.xp.copyto(out, x, casting="unsafe")
+
+    def assign(self, out: Array, index: Any, values: Array) -> None:
+        out[index] = values
+
+    def add_at(self, out: Array, index: Any, values: Array) -> None:
+        """out[index] += values, where places that `index` names more than once get every value."""
+        self.xp.add.at(out, index, values)
 
     def fill(self, out: Array, value: float) -> None:
         out[...] = value
@@ -86,6 +93,24 @@ class Reference:
 
     def minimum(self, a: Array, b: Array, out: Array) -> None:
         self.xp.minimum(a, b, out=out)
+
+    def greater(self, a: Array, b: Array, out: Array) -> None:
+        self.xp.greater(a, b, out=out)
+
+    def greater_equal(self, a: Array, b: Array, out: Array) -> None:
+        self.xp.greater_equal(a, b, out=out)
+
+    def less(self, a: Array, b: Array, out: Array) -> None:
+        self.xp.less(a, b, out=out)
+
+    def less_equal(self, a: Array, b: Array, out: Array) -> None:
+        self.xp.less_equal(a, b, out=out)
+
+    def equal(self, a: Array, b: Array, out: Array) -> None:
+        self.xp.equal(a, b, out=out)
+
+    def not_equal(self, a: Array, b: Array, out: Array) -> None:
+        self.xp.not_equal(a, b, out=out)
 
     def where(self, condition: Array, a: Array, b: Array, out: Array) -> None:
         out[...] = self.xp.where(condition, a, b)

@@ -1,0 +1,13 @@
+"""minicnn: convolutional networks from scratch, with the arithmetic beside every layer."""
+
+from . import ops
+from .autograd import detect_anomaly, enable_grad, grad, no_grad
+from .backends import get_num_threads, set_num_threads, set_precision, use_backend
+from .random import manual_seed
+from .tensor import Tensor
+from .version import __version__
+
+__all__ = [
+    "Tensor", "__version__", "detect_anomaly", "enable_grad", "get_num_threads", "grad", "manual_seed", "no_grad",
+    "ops", "set_num_threads", "set_precision", "use_backend",
+]  # fmt: skip

@@ -1,0 +1,427 @@
+"""The autograd engine: `differentiable`, `backward`, `grad`, `no_grad`. It knows no operation and no backend by name.
+
+An operation is declared once, as a rule: a function that computes with the backend's kernels and returns its outputs,
+the list of what it saved, and a plain function for the backward, written with differentiable operations on Tensors.
+A call under recording leaves a `Node`; `backward` walks the nodes from the last to the first, with a loop, not by
+recursion. A node refers to its inputs and never to its outputs, so memory is freed by reference counting alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from typing import Any, Callable, Iterator, Sequence
+
+import numpy as np
+
+from . import backends
+from .errors import AnomalyError, GradientError, where
+from .tensor import Tensor, Version
+
+
+class _Mode(threading.local):
+    recording = True
+    anomaly = False
+
+
+_mode = _Mode()
+
+
+def is_recording() -> bool:
+    """Whether operations in this thread are being recorded for a backward."""
+    return _mode.recording
+
+
+@contextlib.contextmanager
+def _recording(flag: bool) -> Iterator[None]:
+    before, _mode.recording = _mode.recording, flag
+    try:
+        yield
+    finally:
+        _mode.recording = before
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """A context (and decorator) in which nothing is recorded: for evaluation and for changing parameters."""
+    return _recording(False)
+
+
+def enable_grad() -> contextlib.AbstractContextManager[None]:
+    """The opposite of `no_grad`, for use inside it."""
+    return _recording(True)
+
+
+@contextlib.contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Look at every result, forward and backward, and raise AnomalyError where a NaN or an infinity first appears.
+
+    The message names the operation and the layer. Also compares checksums of what was saved for the backward, and
+    so sees changes made through a NumPy view, which version counters cannot. Slow: for finding errors.
+    """
+    before, _mode.anomaly = _mode.anomaly, True
+    try:
+        yield
+    finally:
+        _mode.anomaly = before
+
+
+def detecting_anomaly() -> bool:
+    return _mode.anomaly
+
+
+class _Saved:
+    """Something that a node keeps for its backward, and the version that it had."""
+
+    __slots__ = ("array", "checksum", "output", "tensor", "version", "was")
+
+    def __init__(self, array: Any, tensor: Tensor | None, output: int, version: Version | None) -> None:
+        self.tensor = tensor  # an input, with its history; or None
+        self.array = array if tensor is None else None
+        self.output = output  # number of the output that it is, or -1
+        self.version = version
+        self.was = 0 if version is None else version.value
+        self.checksum = _checksum(array) if _mode.anomaly else None
+
+
+class Node:
+    """One recorded call: what its backward needs, and where the gradients of its inputs go."""
+
+    __slots__ = ("attributes", "backward", "edges", "freed", "kernels", "name", "outputs", "precision", "saved", "where")
+
+    def __init__(
+        self, name: str, backward: Callable[..., Any], edges: list[Edge], outputs: list[tuple[tuple[int, ...], Any]],
+        kernels: Any, attributes: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.name, self.backward, self.edges, self.outputs = name, backward, edges, outputs
+        self.kernels, self.attributes = kernels, attributes
+        self.precision = backends.get_precision()
+        self.where = where() if _mode.anomaly else ""
+        self.saved: list[_Saved | None] = []
+        self.freed = False
+
+    def describe(self) -> str:
+        return f"{self.where}: {self.name}" if self.where else self.name
+
+    def unpack(self) -> list[Tensor | None]:
+        """What was saved, as Tensors; a saved output is rebuilt here, so that node and output form no cycle."""
+        return [None if item is None else self._restore(item) for item in self.saved]
+
+    def _restore(self, item: _Saved) -> Tensor:
+        if item.version is not None and item.version.value != item.was:
+            raise GradientError(
+                f"{self.describe()}: an array that its backward needs was changed in place after the forward "
+                f"(version {item.version.value}, saved at {item.was}): change a copy, or change it after backward()"
+            )
+        array = item.array if item.tensor is None else item.tensor.data
+        if item.checksum is not None and item.checksum != _checksum(array):
+            raise GradientError(
+                f"{self.describe()}: an array that its backward needs was changed after the forward through a NumPy "
+                "view: change a copy, or change it after backward()"
+            )
+        if item.tensor is not None:
+            return item.tensor
+        if item.output >= 0:
+            return Tensor._from_array(array, self, item.output, item.version)
+        return Tensor._from_array(array)
+
+
+Edge = tuple[Node, int] | Tensor | None
+"""Where a gradient goes: an output of a node, a leaf, or nowhere."""
+
+
+def _checksum(array: Any) -> int | None:
+    return hash(array.tobytes()) if isinstance(array, np.ndarray) else None
+
+
+def edge_of(tensor: Tensor | None) -> Edge:
+    if tensor is None or not tensor.requires_grad:
+        return None
+    return tensor if tensor._node is None else (tensor._node, tensor._index)
+
+
+def differentiable(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an operation on Tensors from a rule on arrays.
+
+    rule(kernels, needs, *arrays, **attributes) returns (output or tuple of outputs, saved, backward); `needs` says
+    which inputs need a gradient, `saved` lists arrays (inputs, outputs or others) and None, and
+    backward(saved, dy, needs, **attributes) gives one gradient (Tensor or None) per input.
+    The operation takes Tensors or None by position and attributes by name.
+    """
+    return _operation(rule, view=False)
+
+
+def view(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """`differentiable` for a rule whose output may share memory with its first input: they share a version counter."""
+    return _operation(rule, view=True)
+
+
+def _operation(rule: Callable[..., Any], *, view: bool) -> Callable[..., Any]:
+    name = rule.__name__.strip("_")
+
+    @functools.wraps(rule)
+    def operation(*tensors: Tensor | None, **attributes: Any) -> Any:
+        arrays = [None if t is None else t.data for t in tensors]
+        kernels = backends.of(arrays, name)
+        recording = _mode.recording
+        needs = tuple([recording and t is not None and t.requires_grad for t in tensors])
+        result, saved, backward = rule(kernels, needs, *arrays, **attributes)
+        several = type(result) is tuple
+        results = result if several else (result,)
+        if _mode.anomaly:
+            _look(name, where(), arrays, results, "forward")
+        if True not in needs:
+            version = tensors[0]._version if view and tensors[0] is not None else None
+            outputs = [Tensor._from_array(r, version=version) for r in results]
+            return tuple(outputs) if several else outputs[0]
+        node = Node(
+            name, backward, [edge_of(t) if n else None for t, n in zip(tensors, needs)],
+            [(r.shape, r.dtype) for r in results], kernels, attributes,
+        )  # fmt: skip
+        version = tensors[0]._version if view and tensors[0] is not None else None
+        outputs = [Tensor._from_array(r, node, i, version) for i, r in enumerate(results)]
+        node.saved = [None if s is None else _save(s, arrays, tensors, results, outputs) for s in saved]
+        return tuple(outputs) if several else outputs[0]
+
+    operation.rule = rule  # type: ignore[attr-defined]
+    return operation
+
+
+def _save(array: Any, arrays: list[Any], tensors: tuple[Any, ...], results: tuple[Any, ...], outputs: list[Tensor]) -> _Saved:
+    for i, candidate in enumerate(arrays):
+        if candidate is array:
+            return _Saved(array, tensors[i], -1, tensors[i]._version)
+    for i, candidate in enumerate(results):
+        if candidate is array:
+            return _Saved(array, None, i, outputs[i]._version)
+    return _Saved(array, None, -1, None)
+
+
+def first_order(composition: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a fused gradient: rule(kernels, *arrays, **attributes) -> arrays, for the first order only.
+
+    Where it would have to be recorded (`create_graph=True`), `composition` is called instead: the same result,
+    spelled out in differentiable operations.
+    """
+
+    def decorate(rule: Callable[..., Any]) -> Callable[..., Any]:
+        name = rule.__name__.strip("_")
+
+        @functools.wraps(rule)
+        def operation(*tensors: Tensor | None, **attributes: Any) -> Any:
+            if _mode.recording and any(t is not None and t.requires_grad for t in tensors):
+                return composition(*tensors, **attributes)
+            arrays = [None if t is None else t.data for t in tensors]
+            result = rule(backends.of(arrays, name), *arrays, **attributes)
+            if type(result) is tuple:
+                return tuple(None if r is None else Tensor._from_array(r) for r in result)
+            return Tensor._from_array(result)
+
+        operation.composition = composition  # type: ignore[attr-defined]
+        return operation
+
+    return decorate
+
+
+def _look(name: str, layer: str, inputs: Sequence[Any], results: Sequence[Any], direction: str) -> None:
+    """Raise AnomalyError if a result holds a NaN or infinity that no input held."""
+    if all(_finite(r) for r in results) or not all(_finite(a) for a in inputs):
+        return
+    bad = next(r for r in results if not _finite(r))
+    kind = "a NaN" if bool((bad != bad).any()) else "an infinity"
+    raise AnomalyError(f"{layer + ': ' if layer else ''}{name}: {kind} first appeared here, in the {direction}")
+
+
+def _finite(array: Any) -> bool:
+    if array is None or getattr(array.dtype, "kind", "") != "f" or not hasattr(array, "__array_interface__"):
+        return True
+    return bool(np.isfinite(array).all())
+
+
+class _Pending:
+    """The gradient that has arrived so far for one place, and whether its array is the engine's own."""
+
+    __slots__ = ("owned", "total")
+
+    def __init__(self, total: Tensor, owned: bool) -> None:
+        self.total, self.owned = total, owned
+
+    def add(self, gradient: Tensor) -> None:
+        if _mode.recording:
+            self.total, self.owned = self.total + gradient, False
+        elif self.owned and self.total.dtype == gradient.dtype:
+            total = self.total.data
+            backends.of([total], "add").add(total, gradient.data, out=total)
+        else:
+            self.total, self.owned = self.total + gradient, True
+
+
+def _order(starts: list[Node]) -> list[Node]:
+    """The nodes behind `starts`, every node before those that it was computed from."""
+    waiting: dict[Node, int] = {}
+    stack = list(dict.fromkeys(starts))
+    seen = set(stack)
+    while stack:
+        for edge in stack.pop().edges:
+            if type(edge) is tuple:
+                parent = edge[0]
+                waiting[parent] = waiting.get(parent, 0) + 1
+                if parent not in seen:
+                    seen.add(parent)
+                    stack.append(parent)
+    ready = [node for node in dict.fromkeys(starts) if not waiting.get(node)]
+    order: list[Node] = []
+    while ready:
+        node = ready.pop()
+        order.append(node)
+        for edge in node.edges:
+            if type(edge) is tuple:
+                waiting[edge[0]] -= 1
+                if not waiting[edge[0]]:
+                    ready.append(edge[0])
+    return order
+
+
+def _key(edge: Edge) -> Any:
+    return (edge[0], edge[1]) if type(edge) is tuple else id(edge)
+
+
+def _run(
+    starts: list[tuple[Tensor, Tensor]], wanted: dict[Any, None] | None, retain_graph: bool, create_graph: bool
+) -> dict[Any, tuple[Tensor, Edge, bool]]:
+    """Push gradients from `starts` down. Gives the gradient of every leaf, or of every edge key in `wanted`."""
+    pending: dict[Any, _Pending] = {}
+    arrived: dict[Any, tuple[Tensor, Edge, bool]] = {}
+    edges: dict[Any, Edge] = {}
+
+    def arrive(edge: Edge, gradient: Tensor, owned: bool) -> None:
+        key = _key(edge)
+        if key in pending:
+            pending[key].add(gradient)
+        else:
+            pending[key] = _Pending(gradient, owned)
+            edges[key] = edge
+
+    for tensor, gradient in starts:
+        arrive(edge_of(tensor), gradient, False)
+    order = _order([t._node for t, _ in starts if t._node is not None])
+    with _recording(create_graph):
+        for node in order:
+            dys: list[Tensor | None] = []
+            for index in range(len(node.outputs)):
+                key = (node, index)
+                found = pending.pop(key, None)
+                if found is not None and wanted is not None and key in wanted:
+                    arrived[key] = (found.total, edges[key], found.owned)
+                dys.append(None if found is None else found.total)
+                found = None
+            if all(dy is None for dy in dys):
+                continue
+            _step(node, dys, arrive, retain_graph)
+            dys.clear()
+    for key, item in pending.items():
+        if wanted is None or key in wanted:
+            arrived[key] = (item.total, edges[key], item.owned)
+    return arrived
+
+
+def _step(node: Node, dys: list[Tensor | None], arrive: Callable[..., None], retain_graph: bool) -> None:
+    """Run one node's backward and hand its gradients on."""
+    if node.freed:
+        raise GradientError(
+            f"{node.describe()}: backward through a graph that was freed by an earlier backward: "
+            "call the first one with retain_graph=True, or compute the loss again"
+        )
+    with backends.using(node.kernels, node.precision):
+        filled = [
+            Tensor._from_array(node.kernels.zeros(shape, dtype)) if dy is None else dy
+            for dy, (shape, dtype) in zip(dys, node.outputs)
+        ]
+        saved = node.unpack()
+        needs = tuple([edge is not None for edge in node.edges])
+        gradients = node.backward(saved, filled[0] if len(filled) == 1 else filled, needs, **node.attributes)
+        if _mode.anomaly:
+            inputs = [t.data for t in (*filled, *saved) if t is not None]
+            _look(node.name, node.where, inputs, [g.data for g in gradients if g is not None], "backward")
+        # An array may be adopted as a .grad only if nobody else can hold it.
+        others = [id(t.data) for t in (*filled, *saved, *gradients) if t is not None]
+        for edge, gradient in zip(node.edges, gradients):
+            if edge is not None and gradient is not None:
+                data = gradient.data
+                arrive(edge, gradient, others.count(id(data)) == 1 and not isinstance(data.base, type(data)))
+        if not retain_graph:
+            node.saved, node.freed = [], True
+
+
+def _initial(tensor: Tensor, gradient: Any, what: str) -> Tensor:
+    if not tensor.requires_grad:
+        raise GradientError(f"{what}: the output does not depend on anything that requires a gradient: nothing to do")
+    if gradient is None:
+        if tensor.size != 1:
+            raise GradientError(
+                f"{what}: the output has shape {tensor.shape}; without a gradient it must be a scalar: "
+                "reduce it with .sum() or .mean(), or give a gradient of its shape"
+            )
+        kernels = backends.of([tensor.data], what)
+        ones = kernels.empty(tensor.shape, tensor.dtype)
+        kernels.fill(ones, 1)
+        return Tensor._from_array(ones)
+    gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient, dtype=tensor.dtype, device=tensor.device)
+    if gradient.shape != tensor.shape:
+        raise GradientError(f"{what}: the gradient has shape {gradient.shape}, the output {tensor.shape}: they must agree")
+    return gradient if gradient.dtype == tensor.dtype else gradient.astype(tensor.dtype)
+
+
+def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """Add the derivatives of `tensor` to the `.grad` of every leaf that it was computed from.
+
+    gradient: shaped like `tensor`, the derivative of the loss by it; may be left out for a scalar.
+    retain_graph: keep what was saved, so that backward can be called again (implied by create_graph).
+    create_graph: record the backward itself, so that `.grad` can be differentiated; `grad` leaves no reference
+    cycle behind and is to be preferred.
+    Raises GradientError for a non-scalar without a gradient, a freed graph, or an array changed in place.
+    """
+    start = _initial(tensor, gradient, "backward")
+    arrived = _run([(tensor, start)], None, retain_graph or create_graph, create_graph)
+    for total, leaf, owned in arrived.values():
+        assert isinstance(leaf, Tensor)
+        if leaf.grad is not None:
+            with _recording(create_graph):
+                leaf.grad = leaf.grad + total
+        else:
+            leaf.grad = total if owned or create_graph else total.detach().copy()
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], grad_outputs: Any = None, *,
+    create_graph: bool = False, retain_graph: bool | None = None,
+) -> Any:  # fmt: skip
+    """The derivatives of `outputs` by `inputs`, shaped like `inputs`; leaves every `.grad` alone.
+
+    grad_outputs: one gradient per output, None for scalars. create_graph: record, for higher derivatives.
+    Returns a Tensor for one input, a tuple for a sequence; an input that does not matter gets zeros.
+    """
+    one = isinstance(inputs, Tensor)
+    targets: list[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    heads: list[Tensor] = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    if grad_outputs is None:
+        given: list[Any] = [None] * len(heads)
+    else:
+        given = [grad_outputs] if isinstance(outputs, Tensor) else list(grad_outputs)
+    if len(given) != len(heads):
+        raise GradientError(f"grad: {len(heads)} outputs but {len(given)} grad_outputs: give one for each")
+    for number, target in enumerate(targets):
+        if not target.requires_grad:
+            raise GradientError(f"grad: input {number} does not require a gradient: create it with requires_grad=True")
+    starts = [(head, _initial(head, gradient, "grad")) for head, gradient in zip(heads, given)]
+    keys = [_key(edge_of(target)) for target in targets]
+    retain = create_graph if retain_graph is None else retain_graph
+    arrived = _run(starts, dict.fromkeys(keys), retain, create_graph)
+    results = []
+    for target, key in zip(targets, keys):
+        if key in arrived:
+            total = arrived[key][0]
+            results.append(total if create_graph else total.detach())
+        else:
+            results.append(Tensor._from_array(backends.of([target.data], "grad").zeros(target.shape, target.dtype)))
+    return results[0] if one else tuple(results)

@@ -1,0 +1,229 @@
+"""Who computes: one dispatch point (`of`), the devices, and the choice of backend on the CPU.
+
+A device is where an array lives ("cpu", "cuda", "meta"); the arrays decide. On the CPU the backend is "c" where it was
+built, else "numpy"; `use_backend` or the environment variable MINICNN_BACKEND overrides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+from typing import Any, Iterator, Sequence
+
+import numpy as np
+
+from ..errors import BackendError, DTypeError, check
+from .meta import Meta, MetaArray
+from .reference import Reference
+
+log = logging.getLogger("minicnn")
+CPU = ("c", "numpy")
+PRECISIONS = ("highest", "high", "medium")
+
+
+class _Choice(threading.local):
+    override: Any = None
+    precision: str | None = None
+
+
+_choice = _Choice()
+_precision = "highest"
+_meta = Meta()
+
+
+@functools.cache
+def get(name: str) -> Any:
+    """The backend called `name`. Raises BackendError, with the reason and the remedy, where it cannot be had."""
+    if name == "numpy":
+        return Reference(np)
+    if name == "meta":
+        return _meta
+    if name == "c":
+        from . import c
+
+        return c.load()
+    if name == "cuda":
+        try:
+            from . import cuda
+        except ImportError as error:
+            raise BackendError(f"backend cuda: {error}: it needs an NVIDIA GPU and CuPy 14: pip install -e '.[cuda]'") from None
+        return cuda.load()
+    raise BackendError(f"backend is {name!r}: it must be one of c, numpy, cuda, meta")
+
+
+@functools.cache
+def _default_cpu() -> Any:
+    """The backend for CPU arrays, chosen at the first use; says once, as a log line, where the C kernels are missing."""
+    wanted = os.environ.get("MINICNN_BACKEND", "")
+    if wanted:
+        check(wanted in CPU, f"MINICNN_BACKEND is {wanted!r}: it must be c or numpy", BackendError)
+        return get(wanted)
+    try:
+        return get("c")
+    except BackendError as error:
+        if not log.hasHandlers():
+            logging.basicConfig(format="minicnn: %(message)s")
+        log.warning("%s; going on with the NumPy backend, which is several times slower", error)
+        return get("numpy")
+
+
+def available() -> list[str]:
+    """The backends that work here, out of "c", "numpy", "cuda", "meta"."""
+    names = []
+    for name in ("c", "numpy", "cuda", "meta"):
+        try:
+            get(name)
+        except BackendError:
+            continue
+        names.append(name)
+    return names
+
+
+def of(arrays: Sequence[Any], op: str) -> Any:
+    """The backend that computes on these arrays (None and 0-d CPU numbers go along). Raises BackendError on a mixture."""
+    device = ""
+    for array in arrays:
+        if array is None:
+            continue
+        here = "cpu" if type(array) is np.ndarray else device_of(array)
+        if here != device:
+            if not device or (device == "cpu" and _goes_along(arrays)):
+                device = here
+            elif here != "cpu" or array.shape:
+                raise BackendError(f"{op}: one operand is on {device}, another on {here}: move one with .to({device!r})")
+    if device == "cpu":
+        return _choice.override or _default_cpu()
+    return _meta if device == "meta" else get("cuda") if device == "cuda" else _choice.override or _default_cpu()
+
+
+def _goes_along(arrays: Sequence[Any]) -> bool:
+    return all(a is None or not a.shape for a in arrays if isinstance(a, np.ndarray) or a is None)
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Compute on the CPU with this backend, "c" or "numpy", in this thread, inside the `with`."""
+    check(name in CPU, f"use_backend: name is {name!r}: it must be c or numpy; a GPU is chosen with .to('cuda')", BackendError)
+    with using(get(name), _choice.precision):
+        yield
+
+
+class using:
+    """Compute on the CPU with these kernels and this precision: for the engine, and for `use_backend`."""
+
+    __slots__ = ("before", "kernels", "precision")
+
+    def __init__(self, kernels: Any, precision: str | None) -> None:
+        self.kernels, self.precision = kernels, precision
+
+    def __enter__(self) -> None:
+        self.before = (_choice.override, _choice.precision)
+        if self.kernels.device == "cpu":
+            _choice.override = self.kernels
+        _choice.precision = self.precision
+
+    def __exit__(self, *_: Any) -> None:
+        _choice.override, _choice.precision = self.before
+
+
+def current() -> str:
+    """The name of the backend that computes on CPU arrays in this thread."""
+    return str((_choice.override or _default_cpu()).name)
+
+
+def set_precision(level: str) -> None:
+    """How accurate float32 matrix products are: "highest" (float32, the default), "high" or "medium".
+
+    The lower levels permit faster, less accurate products where a backend has them; the C and NumPy backends compute
+    at "highest" whatever is permitted.
+    """
+    check(level in PRECISIONS, f"set_precision: level is {level!r}: it must be one of {', '.join(PRECISIONS)}")
+    global _precision
+    _precision = level
+
+
+def get_precision() -> str:
+    return _choice.precision or _precision
+
+
+def set_num_threads(n: int) -> None:
+    """Compute with `n` threads in the C backend (at least 1). NumPy's own products follow OMP_NUM_THREADS."""
+    from ..geometry import is_integer
+
+    check(is_integer(n) and n >= 1, f"set_num_threads: n is {n!r}: it must be an integer of at least 1")
+    from . import c
+
+    c.set_num_threads(int(n))
+
+
+def get_num_threads() -> int:
+    from . import c
+
+    return int(c.get_num_threads())
+
+
+# Arrays and devices
+
+
+def device_of(array: Any) -> str:
+    if isinstance(array, np.ndarray):
+        return "cpu"
+    return "meta" if isinstance(array, MetaArray) else "cuda"
+
+
+def to_device(array: Any, device: str) -> Any:
+    """The array on a device: itself where it is there already."""
+    here = device_of(array)
+    if here == device:
+        return array
+    check(device in ("cpu", "cuda", "meta"), f"device is {device!r}: it must be cpu, cuda or meta", BackendError)
+    if device == "meta":
+        return MetaArray(array.shape, array.dtype)
+    return to_numpy(array) if device == "cpu" else get("cuda").asarray(array)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    if isinstance(array, np.ndarray):
+        return array
+    if isinstance(array, MetaArray):
+        raise BackendError(f"a Tensor on the meta device has a shape {array.shape} but no values: build it with device='cpu'")
+    return array.get()  # type: ignore[no-any-return]
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, MetaArray)) or type(value).__module__.split(".")[0] == "cupy"
+
+
+def as_array(value: Any, dtype: Any = None) -> Any:
+    """An array from anything: arrays and NumPy numbers keep their dtype, lists and Python numbers become float32."""
+    if _is_array(value):
+        array = value
+    elif isinstance(value, np.generic):
+        array = np.asarray(value)
+    elif isinstance(value, bool):
+        array = np.asarray(value, dtype)
+    else:
+        try:
+            array = np.asarray(value, dtype or np.float32)
+        except (TypeError, ValueError) as error:
+            raise DTypeError(f"Tensor: data is {type(value).__name__} {str(value)[:60]!r}: it must be numbers: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"Tensor: data has dtype {array.dtype}: it must be floating, integer or bool")
+    return array
+
+
+def as_operand(value: Any, like: Any) -> Any:
+    """The other operand of `like`: Python numbers and lists take its dtype (a float beside integers becomes float32)."""
+    if _is_array(value) or hasattr(value, "_node"):
+        return getattr(value, "_data", value) if hasattr(value, "_node") else value
+    if isinstance(value, np.generic):
+        array = np.asarray(value)
+        return array.astype(like.dtype) if like.dtype.kind == "f" else array
+    dtype = like.dtype
+    if dtype.kind != "f" and isinstance(value, float):
+        dtype = np.dtype(np.float32)
+    array = as_array(value, dtype)
+    return to_device(array, device_of(like)) if array.shape else array

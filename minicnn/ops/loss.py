@@ -1,0 +1,165 @@
+"""Softmax and the losses: cross-entropy, hinge, squared error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import differentiable, first_order
+from ..errors import ArgumentError, DTypeError, ShapeError
+from ..tensor import Tensor, as_tensor
+from .elementwise import _floating, exp, maximum
+from .reduction import mean as _mean
+from .reduction import sum as _sum
+from .shape import _axis, _reshape, astype, getitem, transpose
+
+
+@differentiable
+def _log_softmax(kernels, needs, x):
+    y = kernels.empty(x.shape, x.dtype)
+    kernels.log_softmax(x, out=y)
+    return y, [y], _log_softmax_backward
+
+
+def _log_softmax_backward(saved, dy, needs):
+    (y,) = saved
+    return (dy - exp(y) * _sum(dy, -1, keepdims=True),)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """x - log(sum(e**x)) along `axis`, without overflow."""
+    x = _floating(as_tensor(x))
+    axis = _axis("log_softmax", axis, x.ndim)
+    if axis == x.ndim - 1:
+        return _log_softmax(x)
+    order = (*(a for a in range(x.ndim) if a != axis), axis)
+    back = tuple(order.index(a) for a in range(x.ndim))
+    return transpose(_log_softmax(transpose(x, order)), back)
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """e**x / sum(e**x) along `axis`: probabilities."""
+    return exp(log_softmax(x, axis))
+
+
+@differentiable
+def _cross_entropy(kernels, needs, logits, labels, weights, *, smoothing, ignore):
+    loss = kernels.empty(logits.shape[:1], logits.dtype)
+    probabilities = kernels.empty(logits.shape, logits.dtype)
+    kernels.cross_entropy(logits, labels, weights, smoothing, ignore, out=loss, probabilities=probabilities)
+    return loss, [logits, probabilities, labels, weights], _cross_entropy_backward
+
+
+def _cross_entropy_backward(saved, dloss, needs, *, smoothing, ignore):
+    return _cross_entropy_grad(dloss, *saved, smoothing=smoothing, ignore=ignore), None, None
+
+
+def _cross_entropy_grad_composed(dloss, logits, probabilities, labels, weights, *, smoothing, ignore):
+    rows, classes = logits.shape
+    counted = astype(labels != ignore, logits.dtype).reshape(rows, 1)
+    onehot = astype(labels.reshape(rows, 1) == Tensor(np.arange(classes), device=labels.device), logits.dtype)
+    targets = ((1 - smoothing) * onehot + smoothing / classes) * counted
+    if weights is not None:
+        targets = targets * weights
+    slope = exp(log_softmax(logits)) * _sum(targets, 1, keepdims=True) - targets
+    return slope * dloss.reshape(rows, 1)
+
+
+@first_order(_cross_entropy_grad_composed)
+def _cross_entropy_grad(kernels, dloss, logits, probabilities, labels, weights, *, smoothing, ignore):
+    dx = kernels.empty(logits.shape, logits.dtype)
+    kernels.cross_entropy_grad(dloss, probabilities, labels, weights, smoothing, ignore, out=dx)
+    return dx
+
+
+def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> Tensor:
+    """Labels as an int64 Tensor, checked: one for each row of logits, each 0 .. C-1 or `ignore`."""
+    values = labels if isinstance(labels, Tensor) else Tensor(np.asarray(labels))
+    if values.dtype.kind not in "iu":
+        raise DTypeError(f"{op}: labels have dtype {values.dtype}: they must be integers, such as numpy.array([3, 0, 9])")
+    if values.shape != logits.shape[:1]:
+        raise ShapeError(f"{op}: labels have shape {values.shape}: they must be {logits.shape[:1]}, one for each row of the logits {logits.shape}")
+    values = astype(values, np.int64)
+    if values.device == "cpu":
+        numbers = values.data if ignore is None else values.data[values.data != ignore]
+        if numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) >= logits.shape[1]):
+            wrong = numbers[(numbers < 0) | (numbers >= logits.shape[1])][0]
+            raise ArgumentError(f"{op}: a label is {wrong}: it must be 0 .. {logits.shape[1] - 1}" + (f" or ignore_index ({ignore})" if ignore is not None else ""))
+    return values.to(logits.device)
+
+
+def _reduced(op: str, loss: Tensor, reduction: str, weight: Tensor | float | None = None) -> Tensor:
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return _sum(loss)
+    if reduction != "mean":
+        raise ArgumentError(f"{op}: reduction is {reduction!r}: it must be mean, sum or none")
+    return _mean(loss) if weight is None else _sum(loss) / weight
+
+
+def cross_entropy(
+    logits: Any, labels: Any, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Softmax and negative log-likelihood of the labels, in one pass.
+
+    logits: (N, C) or (N, C, H, W)      labels: integers (N,) or (N, H, W), 0 .. C-1 or ignore_index
+    weight: (C,), one for each class; "mean" divides by the sum of the labels' weights.
+    label_smoothing: 0 .. 1, the share of the target spread evenly over all classes (Szegedy et al. 2015, arXiv:1512.00567).
+    Returns a scalar, or with reduction="none" the loss of each label. Raises ArgumentError for a label out of range.
+    """
+    logits = _floating(as_tensor(logits))
+    if logits.ndim < 2 or not logits.shape[1]:
+        raise ShapeError(f"cross_entropy: logits have shape {logits.shape}: they must be (N, C) or (N, C, H, W)")
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError(f"cross_entropy: label_smoothing is {label_smoothing!r}: it must be 0 .. 1")
+    if weight is not None:
+        weight = astype(as_tensor(weight, logits).detach(), logits.dtype)
+        if weight.shape != logits.shape[1:2]:
+            raise ShapeError(f"cross_entropy: weight has shape {weight.shape}: it must be {logits.shape[1:2]}, one for each class")
+    outer = (logits.shape[0], *logits.shape[2:])
+    if logits.ndim > 2:
+        classes = logits.shape[1]
+        logits = transpose(logits, (0, *range(2, logits.ndim), 1)).reshape(-1, classes)
+        labels = np.asarray(labels.numpy() if isinstance(labels, Tensor) else labels)
+        if labels.shape != outer:
+            raise ShapeError(f"cross_entropy: labels have shape {labels.shape}: they must be {outer}")
+        labels = labels.reshape(-1)
+    labels = _labels("cross_entropy", labels, logits, ignore_index)
+    loss = _cross_entropy(logits, labels, weight, smoothing=float(label_smoothing), ignore=int(ignore_index))
+    if reduction == "none":
+        return _reshape(loss, shape=outer)
+    counted = labels != ignore_index
+    if weight is None and logits.device != "meta" and bool(counted.data.all()):
+        return _reduced("cross_entropy", loss, reduction)
+    share = astype(counted, logits.dtype)
+    if weight is not None:
+        zero = astype(astype(counted, np.int64) * labels, np.int64) if logits.device != "meta" else None
+        share = share * (getitem(weight, zero) if zero is not None else share)
+    return _reduced("cross_entropy", loss, reduction, _sum(share))
+
+
+def hinge_loss(scores: Any, labels: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
+    """Multi-class hinge: the sum over wrong classes of max(0, s_wrong - s_right + margin).
+
+    scores: (N, C)      labels: integers (N,). Source: Weston and Watkins 1999.
+    """
+    scores = _floating(as_tensor(scores))
+    if scores.ndim != 2:
+        raise ShapeError(f"hinge_loss: scores have shape {scores.shape}: they must be (N, C)")
+    labels = _labels("hinge_loss", labels, scores)
+    rows, classes = scores.shape
+    onehot = astype(labels.reshape(rows, 1) == Tensor(np.arange(classes), device=labels.device), scores.dtype)
+    right = _sum(scores * onehot, 1, keepdims=True)
+    margins = maximum(scores - right + margin, 0.0) * (1.0 - onehot)
+    return _reduced("hinge_loss", _sum(margins, 1), reduction)
+
+
+def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """Mean of (x - target)**2; the shapes broadcast."""
+    distance = as_tensor(x) - target
+    return _reduced("mse_loss", distance * distance, reduction)
+
+

@@ -1,0 +1,178 @@
+"""Batch normalisation (with residual add and ReLU fused) and local response normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import differentiable, first_order
+from ..errors import ArgumentError, ShapeError
+from ..tensor import Tensor, as_tensor
+from .activation import relu_grad
+from .elementwise import _floating, power
+from .product import floating
+from .reduction import mean as _mean
+from .reduction import sum as _sum
+from .shape import _reshape
+
+
+@differentiable
+def _batch_norm(kernels, needs, x, scale, shift, residual, mean, invstd, *, training, eps, relu):
+    y = kernels.empty(x.shape, x.dtype)
+    kernels.batch_norm(x, scale, shift, mean, invstd, residual, relu, out=y)
+    return y, [x, scale, mean, invstd, y if relu else None], _batch_norm_backward
+
+
+def _batch_norm_backward(saved, dy, needs, *, training, eps, relu):
+    x, scale, mean, invstd, y = saved
+    if relu:
+        dy = relu_grad(dy, y)
+    dx, dscale, dshift = _batch_norm_grad(dy, x, scale, mean, invstd, training=training, eps=eps, need_dx=needs[0])
+    return dx, dscale, dshift, dy if needs[3] else None, None, None
+
+
+def _batch_norm_grad_composed(dy, x, scale, mean, invstd, *, training, eps, need_dx):
+    """The gradients spelled out, so that they can be differentiated: mean and variance are functions of x again."""
+    axes = (0, *range(2, x.ndim))
+    column = (1, -1, *(1,) * (x.ndim - 2))
+    slope = scale.reshape(column)
+    if training:
+        distance = x - _mean(x, axes, keepdims=True)
+        inverse = power(_mean(distance * distance, axes, keepdims=True) + eps, -0.5)
+        normal = distance * inverse
+        pull = _mean(dy, axes, keepdims=True) + normal * _mean(dy * normal, axes, keepdims=True)
+        dx = slope * inverse * (dy - pull)
+    else:
+        inverse = invstd.reshape(column)
+        normal = (x - mean.reshape(column)) * inverse
+        dx = slope * inverse * dy
+    return dx, _sum(dy * normal, axes), _sum(dy, axes)
+
+
+@first_order(_batch_norm_grad_composed)
+def _batch_norm_grad(kernels, dy, x, scale, mean, invstd, *, training, eps, need_dx):
+    dx = kernels.empty(x.shape, x.dtype) if need_dx else None
+    dscale, dshift = kernels.empty(scale.shape, x.dtype), kernels.empty(scale.shape, x.dtype)
+    kernels.batch_norm_grad(dy, x, scale, mean, invstd, training, dx, dscale, dshift)
+    return dx, dscale, dshift
+
+
+@differentiable
+def _statistics(kernels, needs, x):
+    """Mean and biased variance per channel: constants here, because the gradient of batch norm goes through x."""
+    mean, var = (kernels.empty(x.shape[1:2], x.dtype) for _ in "mv")
+    kernels.batch_norm_statistics(x, mean, var)
+    return (mean, var), [], None
+
+
+def batch_norm(
+    x: Any, scale: Tensor | None = None, shift: Tensor | None = None, running_mean: Tensor | None = None,
+    running_var: Tensor | None = None, training: bool = True, momentum: float = 0.1, eps: float = 1e-5, *,
+    residual: Tensor | None = None, relu: bool = False,
+) -> Tensor:  # fmt: skip
+    """Bring each channel to mean 0 and variance 1, then scale and shift it; add `residual`; then ReLU if asked.
+
+    x: (N, C, ...)      scale, shift, running_mean, running_var: (C,)      residual: shaped like x
+    training: normalise with the batch's own statistics and move the running ones towards them:
+        running += momentum*(batch - running), with the unbiased variance; else normalise with the running ones.
+    Raises ShapeError if shapes disagree or if a training batch has one value per channel.
+    Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
+    """
+    x = _floating(as_tensor(x))
+    if x.ndim < 2:
+        raise ShapeError(f"batch_norm: x has shape {x.shape}: it must be (N, C, ...)")
+    channels = x.shape[1]
+    for name, values in (("scale", scale), ("shift", shift), ("running_mean", running_mean), ("running_var", running_var)):
+        if values is not None and values.shape != (channels,):
+            raise ShapeError(f"batch_norm: {name} has shape {values.shape}: it must be ({channels},), one for each channel of x {x.shape}")
+    if residual is not None and residual.shape != x.shape:
+        raise ShapeError(f"batch_norm: residual has shape {residual.shape}: it must be {x.shape}, like x")
+    if not training and (running_mean is None or running_var is None):
+        raise ArgumentError("batch_norm: training is False but there are no running statistics: give running_mean and running_var")
+    if eps < 0:
+        raise ArgumentError(f"batch_norm: eps is {eps!r}: it must be at least 0")
+    scale = _constant(x, 1.0) if scale is None else scale
+    shift = _constant(x, 0.0) if shift is None else shift
+    x, scale, shift, residual = floating("batch_norm", x, scale, shift, residual)
+    if training:
+        count = x.size // max(channels, 1)
+        if count == 1:
+            raise ShapeError(f"batch_norm: x has shape {x.shape}: training needs more than one value per channel: use a larger batch or .eval()")
+        if count == 0:  # an empty batch: nothing to normalise, and statistics stay
+            mean, var = _constant(x, 0.0), _constant(x, 1.0)
+        else:
+            mean, var = _statistics(x.detach())
+            _move(running_mean, mean, momentum, 1.0)
+            _move(running_var, var, momentum, count / (count - 1))
+    else:
+        mean, var = floating("batch_norm", x, running_mean.detach(), running_var.detach())[1:]  # type: ignore[union-attr]
+    invstd = power(var + eps, -0.5)
+    return _batch_norm(x, scale, shift, residual, mean, invstd, training=training, eps=eps, relu=relu)
+
+
+def _constant(x: Tensor, value: float) -> Tensor:
+    return Tensor(np.full(x.shape[1:2], value, x.dtype), device=x.device)
+
+
+def _move(running: Tensor | None, batch: Tensor, momentum: float, factor: float) -> None:
+    if running is not None and running.device != "meta":
+        running.copy_((1 - momentum) * running.detach() + (momentum * factor) * batch)
+
+
+@differentiable
+def _local_response_norm(kernels, needs, x, *, size, alpha, beta, k):
+    y, scale = kernels.empty(x.shape, x.dtype), kernels.empty(x.shape, x.dtype)
+    kernels.local_response_norm(x, size, alpha, beta, k, out=y, scale=scale)
+    return y, [x, scale], _local_response_norm_backward
+
+
+def _local_response_norm_backward(saved, dy, needs, *, size, alpha, beta, k):
+    x, scale = saved
+    return (_local_response_norm_grad(dy, x, scale, size=size, alpha=alpha, beta=beta, k=k),)
+
+
+def _local_response_norm_grad_composed(dy, x, scale, *, size, alpha, beta, k):
+    scale = k + alpha * _channel_window_sum(x * x, size=size, mirrored=False)
+    ratio = dy * x * power(scale, -beta - 1)
+    return dy * power(scale, -beta) - 2 * alpha * beta * x * _channel_window_sum(ratio, size=size, mirrored=True)
+
+
+@first_order(_local_response_norm_grad_composed)
+def _local_response_norm_grad(kernels, dy, x, scale, *, size, alpha, beta, k):
+    dx = kernels.empty(x.shape, x.dtype)
+    kernels.local_response_norm_grad(dy, x, scale, size, alpha, beta, out=dx)
+    return dx
+
+
+@differentiable
+def _channel_window_sum(kernels, needs, x, *, size, mirrored):
+    y = kernels.empty(x.shape, x.dtype)
+    kernels.channel_window_sum(x, size, out=y, mirrored=mirrored)
+    return y, [], _channel_window_sum_backward
+
+
+def _channel_window_sum_backward(saved, dy, needs, *, size, mirrored):
+    return (_channel_window_sum(dy, size=size, mirrored=not mirrored),)
+
+
+def local_response_norm(
+    x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, alpha_over_size: bool = True
+) -> Tensor:
+    """Divide each number by (k + a * sum of squares over `size` neighbouring channels)**beta.
+
+    x: (N, C, ...). The two published readings differ in a: alpha/size (Caffe and PyTorch, the default), or alpha
+    as printed in the paper (alpha_over_size=False, with size=5, alpha=1e-4, beta=0.75, k=2).
+    Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3.
+    """
+    x = _floating(as_tensor(x))
+    if x.ndim < 2:
+        raise ShapeError(f"local_response_norm: x has shape {x.shape}: it must be (N, C, ...)")
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+        raise ArgumentError(f"local_response_norm: size is {size!r}: it must be an integer of at least 1")
+    if k <= 0 or alpha < 0:
+        raise ArgumentError(f"local_response_norm: k is {k!r} and alpha {alpha!r}: k must be positive, alpha at least 0")
+    factor = alpha / size if alpha_over_size else alpha
+    return _local_response_norm(x, size=int(size), alpha=float(factor), beta=float(beta), k=float(k))
+
+

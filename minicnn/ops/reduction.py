@@ -1,0 +1,94 @@
+"""Sums, means, extrema over axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..autograd import differentiable
+from ..errors import ShapeError
+from ..tensor import Tensor, as_tensor
+from .elementwise import sqrt as _sqrt
+from .shape import _axis, _reshape, _sum_axes, astype, broadcast_to
+
+Axes = int | tuple[int, ...] | None
+
+
+def _axes(op: str, x: Tensor, axis: Axes, keepdims: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes, all of them for None, and the shape of the result."""
+    listed = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(_axis(op, a, x.ndim) for a in listed)
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{op}: axis is {axis}: it must not name an axis twice")
+    if keepdims:
+        return axes, tuple(1 if a in axes else size for a, size in enumerate(x.shape))
+    return axes, tuple(size for a, size in enumerate(x.shape) if a not in axes)
+
+
+def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Sum over an axis, several, or all."""
+    x = as_tensor(x)
+    axes, shape = _axes("sum", x, axis, keepdims)
+    return _sum_axes(x, axes=axes, shape=shape)
+
+
+def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Arithmetic mean over an axis, several, or all. Of nothing: NaN."""
+    x = as_tensor(x)
+    axes, shape = _axes("mean", x, axis, keepdims)
+    count = math.prod(x.shape[a] for a in axes)
+    x = x if x.dtype.kind == "f" else astype(x, np.float32)
+    return _sum_axes(x, axes=axes, shape=shape) * (1 / count if count else math.nan)
+
+
+def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Mean square of the distance from the mean (biased: divided by the count)."""
+    x = as_tensor(x)
+    distance = x - mean(x, axis, keepdims=True)
+    return mean(distance * distance, axis, keepdims)
+
+
+def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Square root of `var`."""
+    return _sqrt(var(x, axis, keepdims))
+
+
+@differentiable
+def _max(kernels, needs, x, *, axes, shape):
+    y = kernels.empty(shape, x.dtype)
+    kernels.max(x, axes, out=y)
+    return y, [x, y], _max_backward
+
+
+def _max_backward(saved, dy, needs, *, axes, shape):
+    x, y = saved
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+    taken = astype(x == broadcast_to(_reshape(y, shape=kept), x.shape), dy.dtype)
+    share = _reshape(dy, shape=kept) / sum(taken, axes, keepdims=True)
+    return (taken * share,)
+
+
+def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Largest number along an axis, several, or all; equal ones share the gradient; NaN wins."""
+    x = as_tensor(x)
+    axes, shape = _axes("max", x, axis, keepdims)
+    if not math.prod(x.shape[a] for a in axes):
+        raise ShapeError(f"max: shape is {x.shape}: there is nothing to take the maximum of")
+    return _max(x, axes=axes, shape=shape)
+
+
+def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Smallest number along an axis, several, or all; equal ones share the gradient; NaN wins."""
+    return -max(-as_tensor(x), axis, keepdims)
+
+
+def argmax(x: Any, axis: int | None = None) -> Tensor:
+    """Where the largest number stands (int64); no gradient."""
+    x = as_tensor(x)
+    return Tensor(np.asarray(x.numpy().argmax(axis=axis)), device=x.device)
+
+
+for _name, _method in {"sum": sum, "mean": mean, "var": var, "std": std, "max": max, "min": min, "argmax": argmax}.items():
+    setattr(Tensor, _name, _method)
