@@ -2,12 +2,13 @@
 
 from . import ops
 from .autograd import detect_anomaly, enable_grad, grad, no_grad
+from .gradcheck import gradcheck
 from .backends import get_num_threads, set_num_threads, set_precision, use_backend
 from .random import manual_seed
 from .tensor import Tensor
 from .version import __version__
 
 __all__ = [
-    "Tensor", "__version__", "detect_anomaly", "enable_grad", "get_num_threads", "grad", "manual_seed", "no_grad",
+    "Tensor", "__version__", "detect_anomaly", "enable_grad", "get_num_threads", "grad", "gradcheck", "manual_seed", "no_grad",
     "ops", "set_num_threads", "set_precision", "use_backend",
 ]  # fmt: skip

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Union
 
+import numpy as np
+
 from .errors import ArgumentError, ShapeError
 
 Shape = tuple[int, ...]
@@ -23,7 +25,7 @@ LIMIT = 2**58
 
 def is_integer(value: object) -> bool:
     """Whether `value` is a whole number usable as a size (a bool is not)."""
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def pair(value: Pair, name: str, minimum: int) -> tuple[int, int]:

@@ -1,0 +1,42 @@
+"""What all tests share: the backends and the dtypes."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import backends
+
+CPU_BACKENDS = [name for name in backends.available() if name in backends.CPU]
+
+
+@pytest.fixture(params=CPU_BACKENDS)
+def backend(request):
+    """Run the test on each backend that computes on the CPU here."""
+    with minicnn.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng(request):
+    """Numbers that depend on the test alone."""
+    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    minicnn.manual_seed(0)
+
+
+def pytest_report_header(config):
+    missing = sorted({"c", "cuda"} - set(backends.available()))
+    lines = [f"minicnn backends: {', '.join(backends.available())}"]
+    for name in missing:
+        try:
+            backends.get(name)
+        except minicnn.errors.BackendError as error:
+            lines.append(f"not tested: backend {name}: {error}")
+    return lines
