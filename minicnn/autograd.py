@@ -339,8 +339,12 @@ def _step(node: Node, dys: list[Tensor | None], arrive: Callable[..., None], ret
         ]
         saved = node.unpack()
         needs = tuple([edge is not None for edge in node.edges])
-        gradients = node.backward(saved, filled[0] if len(filled) == 1 else filled, needs, **node.attributes)
-        if _mode.anomaly:
+        anomaly, _mode.anomaly = _mode.anomaly, False  # this node is looked at as a whole, below
+        try:
+            gradients = node.backward(saved, filled[0] if len(filled) == 1 else filled, needs, **node.attributes)
+        finally:
+            _mode.anomaly = anomaly
+        if anomaly:
             inputs = [t.data for t in (*filled, *saved) if t is not None]
             _look(node.name, node.where, inputs, [g.data for g in gradients if g is not None], "backward")
         # An array may be adopted as a .grad only if nobody else can hold it.

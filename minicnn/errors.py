@@ -30,6 +30,10 @@ class ShapeError(ArgumentError):
     """Shapes do not fit each other, or a window does not fit its map."""
 
 
+class IndexingError(ShapeError, IndexError):
+    """An index lies outside the array."""
+
+
 class DTypeError(MinicnnError, TypeError):
     """A dtype or a type that the operation does not take."""
 

@@ -79,8 +79,13 @@ def philox(key: Key, count: int, first: int = 0) -> np.ndarray:
 
     first: index of the first number, a multiple of 4.
     """
-    low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
     blocks = np.arange(first // 4, first // 4 + -(-count // 4), dtype=np.uint64)
+    return _blocks(key, blocks).reshape(-1)[:count]
+
+
+def _blocks(key: Key, blocks: np.ndarray) -> np.ndarray:
+    """The four words of each block (uint64 numbers), (len(blocks), 4) uint32."""
+    low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
     a, b = blocks & low, blocks >> high
     c, d = np.full_like(a, key.step & 0xFFFFFFFF), np.full_like(a, key.step >> 32)
     k0, k1 = key.seed, key.stream
@@ -89,7 +94,7 @@ def philox(key: Key, count: int, first: int = 0) -> np.ndarray:
         left, right = a * m0, c * m1
         a, b, c, d = (right >> high) ^ b ^ np.uint64(k0), right & low, (left >> high) ^ d ^ np.uint64(k1), left & low
         k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
-    return np.stack([a, b, c, d], axis=1).astype(np.uint32).reshape(-1)[:count]
+    return np.stack([a, b, c, d], axis=1).astype(np.uint32)
 
 
 def uniform(key: Key, count: int) -> np.ndarray:

@@ -152,6 +152,10 @@ class Tensor:
             raise TypeError("len() of a Tensor without axes")
         return self.shape[0]
 
+    def __iter__(self) -> Any:
+        """The parts along the first axis."""
+        return (self[i] for i in range(len(self)))  # type: ignore[index]
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:

@@ -207,6 +207,8 @@ def as_array(value: Any, dtype: Any = None) -> Any:
         array = np.asarray(value, dtype)
     else:
         try:
+            if value is None:
+                raise TypeError("None is nothing")
             array = np.asarray(value, dtype or np.float32)
         except (TypeError, ValueError) as error:
             raise DTypeError(f"Tensor: data is {type(value).__name__} {str(value)[:60]!r}: it must be numbers: {error}") from None

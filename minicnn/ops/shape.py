@@ -9,7 +9,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..autograd import differentiable, view
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, IndexingError, ShapeError
 from ..geometry import is_integer
 from ..tensor import Tensor, as_tensor, plain_index
 
@@ -171,7 +171,7 @@ def _getitem_rule(kernels, needs, x, *, index):
     try:
         y = kernels.getitem(x, index)
     except IndexError as error:
-        raise ShapeError(f"getitem: index {index!r} on shape {x.shape}: {error}") from None
+        raise IndexingError(f"getitem: index {index!r} on shape {x.shape}: {error}") from None
     if not hasattr(y, "shape") or isinstance(y, np.generic):
         y = kernels.asarray(y, x.dtype)
     return y, [], functools.partial(_getitem_backward, x.shape)
