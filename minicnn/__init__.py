@@ -2,8 +2,8 @@
 
 from . import ops
 from .autograd import detect_anomaly, enable_grad, grad, no_grad
-from .gradcheck import gradcheck
 from .backends import get_num_threads, set_num_threads, set_precision, use_backend
+from .gradcheck import gradcheck
 from .random import manual_seed
 from .tensor import Tensor
 from .version import __version__

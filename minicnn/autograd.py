@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from typing import Any, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,18 @@ class _Saved:
 class Node:
     """One recorded call: what its backward needs, and where the gradients of its inputs go."""
 
-    __slots__ = ("attributes", "backward", "edges", "freed", "kernels", "name", "outputs", "precision", "saved", "where")
+    __slots__ = (
+        "attributes",
+        "backward",
+        "edges",
+        "freed",
+        "kernels",
+        "name",
+        "outputs",
+        "precision",
+        "saved",
+        "where",
+    )
 
     def __init__(
         self, name: str, backward: Callable[..., Any], edges: list[Edge], outputs: list[tuple[tuple[int, ...], Any]],
@@ -187,7 +199,9 @@ def _operation(rule: Callable[..., Any], *, view: bool) -> Callable[..., Any]:
     return operation
 
 
-def _save(array: Any, arrays: list[Any], tensors: tuple[Any, ...], results: tuple[Any, ...], outputs: list[Tensor]) -> _Saved:
+def _save(
+    array: Any, arrays: list[Any], tensors: tuple[Any, ...], results: tuple[Any, ...], outputs: list[Tensor]
+) -> _Saved:
     for i, candidate in enumerate(arrays):
         if candidate is array:
             return _Saved(array, tensors[i], -1, tensors[i]._version)
@@ -372,7 +386,9 @@ def _initial(tensor: Tensor, gradient: Any, what: str) -> Tensor:
         return Tensor._from_array(ones)
     gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient, dtype=tensor.dtype, device=tensor.device)
     if gradient.shape != tensor.shape:
-        raise GradientError(f"{what}: the gradient has shape {gradient.shape}, the output {tensor.shape}: they must agree")
+        raise GradientError(
+            f"{what}: the gradient has shape {gradient.shape}, the output {tensor.shape}: they must agree"
+        )
     return gradient if gradient.dtype == tensor.dtype else gradient.astype(tensor.dtype)
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .errors import ArgumentError, ShapeError
 
 Shape = tuple[int, ...]
-Pair = Union[int, tuple[int, int]]
-Padding = Union[int, tuple[int, int], tuple[int, int, int, int]]
+Pair = int | tuple[int, int]
+Padding = int | tuple[int, int] | tuple[int, int, int, int]
 
 LIMIT = 2**58
 """Largest number of elements of one array; far below what a 64-bit product can hold."""
@@ -26,6 +26,17 @@ LIMIT = 2**58
 def is_integer(value: object) -> bool:
     """Whether `value` is a whole number usable as a size (a bool is not)."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def hashable(value: Any) -> Any:
+    """A list or array as a tuple, and what cannot be looked up in the caches below as its text, for the error."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    value = tuple(value) if isinstance(value, list) else value
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)
+    return value
 
 
 def pair(value: Pair, name: str, minimum: int) -> tuple[int, int]:
@@ -109,7 +120,7 @@ class Conv2d:
         ):
             object.__setattr__(self, name, value)
 
-    input_shape = weight_shape = output_shape = columns_shape = ()  # type: ignore[var-annotated]
+    input_shape = weight_shape = output_shape = columns_shape = ()
 
     @property
     def macs(self) -> int:
@@ -139,7 +150,7 @@ class Pool2d:
         object.__setattr__(self, "input_shape", (self.N, self.C, self.H, self.W))
         object.__setattr__(self, "output_shape", (self.N, self.C, self.P, self.Q))
 
-    input_shape = output_shape = ()  # type: ignore[var-annotated]
+    input_shape = output_shape = ()
 
 
 def _fits(op: str, window: Shape, span: Shape, shape: Shape, stride: Shape, padding: Shape, places: Shape) -> None:
@@ -162,7 +173,7 @@ def _images(op: str, shape: Shape) -> None:
         )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def conv2d(
     x_shape: Shape, weight_shape: Shape, stride: Pair = 1, padding: Padding = 0, dilation: Pair = 1, groups: int = 1,
     op: str = "conv2d",
@@ -192,7 +203,7 @@ def conv2d(
     return Conv2d(N, C, H, W, K, R, S, P, Q, int(groups), stride, padding, dilation)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def pool2d(
     x_shape: Shape, window: Pair, stride: Pair | None = None, padding: Padding = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, op: str = "max_pool2d",

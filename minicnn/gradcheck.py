@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,9 @@ def _compare(
         analytic = [np.zeros(tensors[number].shape) for number in checked]
     for number, gradient in zip(checked, analytic):
         if gradient.shape != tensors[number].shape:
-            raise GradientError(f"gradcheck: the {what} by input {number} has shape {gradient.shape}, not {tensors[number].shape}")
+            raise GradientError(
+                f"gradcheck: the {what} by input {number} has shape {gradient.shape}, not {tensors[number].shape}"
+            )
         for direction, name in _directions(tensors[number].shape, samples, draw):
             numeric = _slope(scalar, tensors, number, direction, eps)
             exact = float((gradient * direction).sum())
@@ -100,7 +103,9 @@ def _directions(shape: tuple[int, ...], samples: int, draw: np.random.Generator)
         yield direction, f"element {tuple(map(int, np.unravel_index(element, shape)))}"
 
 
-def _slope(scalar: Callable[..., Tensor], tensors: list[Tensor], number: int, direction: np.ndarray, eps: float) -> float:
+def _slope(
+    scalar: Callable[..., Tensor], tensors: list[Tensor], number: int, direction: np.ndarray, eps: float
+) -> float:
     values = []
     with no_grad():
         for sign in (1, -1):

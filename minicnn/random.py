@@ -36,7 +36,10 @@ class _State:
 
 def manual_seed(seed: int) -> None:
     """Start all random numbers over from `seed`, a whole number from 0 to 2**32 - 1."""
-    check(is_integer(seed) and 0 <= seed < 2**32, f"manual_seed: seed is {seed!r}: it must be an integer in 0 .. 2**32 - 1")
+    check(
+        is_integer(seed) and 0 <= seed < 2**32,
+        f"manual_seed: seed is {seed!r}: it must be an integer in 0 .. 2**32 - 1",
+    )
     with _State.lock:
         _State.seed, _State.step = int(seed), 0
 

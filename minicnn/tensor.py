@@ -5,6 +5,7 @@ The operators and methods that compute are attached by the modules of `minicnn.o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,51 @@ class Tensor:
 
     grad: Tensor | None
 
+    if TYPE_CHECKING:  # attached by minicnn.ops; named here for editors and type checkers
+        Operator = Callable[["Tensor", Any], "Tensor"]
+        __add__: Operator
+        __radd__: Operator
+        __sub__: Operator
+        __rsub__: Operator
+        __mul__: Operator
+        __rmul__: Operator
+        __truediv__: Operator
+        __rtruediv__: Operator
+        __pow__: Operator
+        __rpow__: Operator
+        __matmul__: Operator
+        __rmatmul__: Operator
+        __gt__: Operator
+        __ge__: Operator
+        __lt__: Operator
+        __le__: Operator
+        __getitem__: Operator
+        __neg__: Callable[[Tensor], Tensor]
+        __abs__: Callable[[Tensor], Tensor]
+        T: Tensor
+
+        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+
+        def reshape(self, *shape: Any) -> Tensor: ...
+        def flatten(self, start: int = 1) -> Tensor: ...
+        def transpose(self, *axes: Any) -> Tensor: ...
+        def swapaxes(self, first: int, second: int) -> Tensor: ...
+        def astype(self, dtype: Any) -> Tensor: ...
+        def copy(self) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def clip(self, low: float, high: float) -> Tensor: ...
+        def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+        def var(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+        def std(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+        def min(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+        def argmax(self, axis: int | None = None) -> Tensor: ...
+
     def __init__(self, data: Any, requires_grad: bool = False, *, dtype: Any = None, device: str | None = None) -> None:
         array = data.data if isinstance(data, Tensor) else backends.as_array(data, dtype)
         if dtype is not None and array.dtype != np.dtype(dtype):
@@ -50,14 +96,16 @@ class Tensor:
         self._data = array
         self._node: Node | None = None
         self._index = 0
-        self._version = data._version if isinstance(data, Tensor) and array is data.data else Version()
+        self._version: Version = data._version if isinstance(data, Tensor) and array is data.data else Version()
         self._requires_grad = False
         self.grad = None
         if requires_grad:
             self.requires_grad = True
 
     @classmethod
-    def _from_array(cls, array: Any, node: Node | None = None, index: int = 0, version: Version | None = None) -> Tensor:
+    def _from_array(
+        cls, array: Any, node: Node | None = None, index: int = 0, version: Version | None = None
+    ) -> Tensor:
         """Wrap an array without any checks: for the engine."""
         tensor = object.__new__(Tensor)
         tensor._data = array
@@ -79,7 +127,9 @@ class Tensor:
     def data(self, value: Any) -> None:
         array = value.data if isinstance(value, Tensor) else backends.as_array(value, self.dtype)
         if self._node is not None and array.shape != self.shape:
-            raise ArgumentError(f"data: the new array has shape {array.shape}, the Tensor {self.shape}: a result keeps its shape")
+            raise ArgumentError(
+                f"data: the new array has shape {array.shape}, the Tensor {self.shape}: a result keeps its shape"
+            )
         self._data = array
         self._version.value += 1
 
@@ -91,14 +141,16 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, flag: bool) -> None:
         if flag and self._data.dtype.kind != "f":
-            raise DTypeError(f"requires_grad: dtype is {self.dtype}: only floating Tensors have gradients: use .astype('float32')")
+            raise DTypeError(
+                f"requires_grad: dtype is {self.dtype}: only floating Tensors have gradients: use .astype('float32')"
+            )
         if not flag and self._node is not None:
             raise GradientError("requires_grad: a computed Tensor cannot stop requiring gradients: use .detach()")
         self._requires_grad = bool(flag)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape  # type: ignore[no-any-return]
+        return self._data.shape
 
     @property
     def ndim(self) -> int:
@@ -111,7 +163,7 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype  # type: ignore[no-any-return]
+        return self._data.dtype
 
     @property
     def device(self) -> str:
@@ -132,8 +184,10 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The value of a Tensor with one element, as a Python number."""
         if self.size != 1:
-            raise ArgumentError(f"item: the Tensor has shape {self.shape}: only one element becomes a number: use .numpy()")
-        return self.numpy().item()  # type: ignore[no-any-return]
+            raise ArgumentError(
+                f"item: the Tensor has shape {self.shape}: only one element becomes a number: use .numpy()"
+            )
+        return self.numpy().item()
 
     def tolist(self) -> Any:
         return self.numpy().tolist()
@@ -154,7 +208,7 @@ class Tensor:
 
     def __iter__(self) -> Any:
         """The parts along the first axis."""
-        return (self[i] for i in range(len(self)))  # type: ignore[index]
+        return (self[i] for i in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
@@ -211,7 +265,9 @@ class Tensor:
 
     def __setitem__(self, index: Any, values: Any) -> None:
         self._writable("x[index] = values")
-        backends.of([self._data], "setitem").assign(self._data, plain_index(index), backends.as_operand(values, self._data))
+        backends.of([self._data], "setitem").assign(
+            self._data, plain_index(index), backends.as_operand(values, self._data)
+        )
         self._changed()
 
     __hash__ = object.__hash__

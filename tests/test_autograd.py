@@ -149,12 +149,18 @@ def test_anomaly_mode_sees_a_change_through_numpy(backend):
 
 
 def test_anomaly_mode_names_the_operation(backend):
-    with minicnn.detect_anomaly(), pytest.raises(AnomalyError, match="log: an infinity first appeared here, in the forward"):
+    with (
+        minicnn.detect_anomaly(),
+        pytest.raises(AnomalyError, match="log: an infinity first appeared here, in the forward"),
+    ):
         ops.exp(ops.log(leaf(0.0, 1.0)) * 2)
 
 
 def test_anomaly_mode_names_the_backward(backend):
-    with minicnn.detect_anomaly(), pytest.raises(AnomalyError, match="sqrt: an infinity first appeared here, in the backward"):
+    with (
+        minicnn.detect_anomaly(),
+        pytest.raises(AnomalyError, match="sqrt: an infinity first appeared here, in the backward"),
+    ):
         ops.sqrt(leaf(0.0, 1.0)).sum().backward()
 
 

@@ -121,7 +121,17 @@ CASES = {
     "mse_loss": (lambda x, y: ops.mse_loss(x, y), [(3, 4), (3, 4)], "normal"),
 }  # fmt: skip
 
-WITHOUT_DERIVATIVE = {"argmax", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "astype", "getitem"}
+WITHOUT_DERIVATIVE = {
+    "argmax",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "astype",
+    "getitem",
+}
 
 
 def test_every_op_has_a_gradient_check():

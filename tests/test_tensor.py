@@ -65,7 +65,17 @@ def test_reflected_operators(backend):
 def test_indexing_like_numpy(backend, rng):
     a = rng.standard_normal((3, 4, 5))
     x = Tensor(a)
-    for index in (0, -1, slice(1, None), (..., 2), (slice(None), None, 1), [0, 2], np.array([[0], [1]]), a > 0, (1, 2, 3)):
+    for index in (
+        0,
+        -1,
+        slice(1, None),
+        (..., 2),
+        (slice(None), None, 1),
+        [0, 2],
+        np.array([[0], [1]]),
+        a > 0,
+        (1, 2, 3),
+    ):
         np.testing.assert_array_equal(x[index].numpy(), a[index])
     with pytest.raises(ShapeError, match="getitem"):
         x[7]
@@ -130,7 +140,9 @@ def test_use_backend_refuses_other_names():
 
 
 def test_import_is_light():
-    code = "import sys, time; t = time.perf_counter(); import minicnn; print(time.perf_counter() - t); print(*sys.modules)"
+    code = (
+        "import sys, time; t = time.perf_counter(); import minicnn; print(time.perf_counter() - t); print(*sys.modules)"
+    )
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     loaded = lines[1].split()
     assert not {"cupy", "matplotlib", "PIL", "rich", "typer", "pooch"} & set(loaded)

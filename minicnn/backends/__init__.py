@@ -11,7 +11,8 @@ import functools
 import logging
 import os
 import threading
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,11 +47,7 @@ def get(name: str) -> Any:
 
         return c.load()
     if name == "cuda":
-        try:
-            from . import cuda
-        except ImportError as error:
-            raise BackendError(f"backend cuda: {error}: it needs an NVIDIA GPU and CuPy 14: pip install -e '.[cuda]'") from None
-        return cuda.load()
+        raise BackendError("backend cuda: this version has no CUDA kernels yet: compute with device='cpu'")
     raise BackendError(f"backend is {name!r}: it must be one of c, numpy, cuda, meta")
 
 
@@ -93,7 +90,9 @@ def of(arrays: Sequence[Any], op: str) -> Any:
             if not device or (device == "cpu" and _goes_along(arrays)):
                 device = here
             elif here != "cpu" or array.shape:
-                raise BackendError(f"{op}: one operand is on {device}, another on {here}: move one with .to({device!r})")
+                raise BackendError(
+                    f"{op}: one operand is on {device}, another on {here}: move one with .to({device!r})"
+                )
     if device == "cpu":
         return _choice.override or _default_cpu()
     return _meta if device == "meta" else get("cuda") if device == "cuda" else _choice.override or _default_cpu()
@@ -106,7 +105,11 @@ def _goes_along(arrays: Sequence[Any]) -> bool:
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Compute on the CPU with this backend, "c" or "numpy", in this thread, inside the `with`."""
-    check(name in CPU, f"use_backend: name is {name!r}: it must be c or numpy; a GPU is chosen with .to('cuda')", BackendError)
+    check(
+        name in CPU,
+        f"use_backend: name is {name!r}: it must be c or numpy; a GPU is chosen with .to('cuda')",
+        BackendError,
+    )
     with using(get(name), _choice.precision):
         yield
 
@@ -189,8 +192,10 @@ def to_numpy(array: Any) -> np.ndarray:
     if isinstance(array, np.ndarray):
         return array
     if isinstance(array, MetaArray):
-        raise BackendError(f"a Tensor on the meta device has a shape {array.shape} but no values: build it with device='cpu'")
-    return array.get()  # type: ignore[no-any-return]
+        raise BackendError(
+            f"a Tensor on the meta device has a shape {array.shape} but no values: build it with device='cpu'"
+        )
+    return array.get()
 
 
 def _is_array(value: Any) -> bool:
@@ -211,7 +216,9 @@ def as_array(value: Any, dtype: Any = None) -> Any:
                 raise TypeError("None is nothing")
             array = np.asarray(value, dtype or np.float32)
         except (TypeError, ValueError) as error:
-            raise DTypeError(f"Tensor: data is {type(value).__name__} {str(value)[:60]!r}: it must be numbers: {error}") from None
+            raise DTypeError(
+                f"Tensor: data is {type(value).__name__} {str(value)[:60]!r}: it must be numbers: {error}"
+            ) from None
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"Tensor: data has dtype {array.dtype}: it must be floating, integer or bool")
     return array

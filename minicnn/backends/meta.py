@@ -76,5 +76,3 @@ class Meta:
 
 def _nothing(*arrays: Any, **attributes: Any) -> None:
     """A kernel on meta."""
-
-

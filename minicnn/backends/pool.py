@@ -19,7 +19,6 @@ ALIGN = 64
 """Bytes: a cache line, and the widest vector register."""
 
 
-
 class _Pool:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # re-entrant: a block may die while the pool works in the same thread

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -81,12 +82,10 @@ class Reference:
         self.xp.multiply(a, b, out=out)
 
     def divide(self, a: Array, b: Array, out: Array) -> None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.xp.divide(a, b, out=out)
+        self.xp.divide(a, b, out=out)
 
     def power(self, a: Array, b: Array, out: Array) -> None:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            self.xp.power(a, b, out=out)
+        self.xp.power(a, b, out=out)
 
     def maximum(self, a: Array, b: Array, out: Array) -> None:
         self.xp.maximum(a, b, out=out)
@@ -116,16 +115,13 @@ class Reference:
         out[...] = self.xp.where(condition, a, b)
 
     def exp(self, x: Array, out: Array) -> None:
-        with np.errstate(over="ignore"):
-            self.xp.exp(x, out=out)
+        self.xp.exp(x, out=out)
 
     def log(self, x: Array, out: Array) -> None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.xp.log(x, out=out)
+        self.xp.log(x, out=out)
 
     def sqrt(self, x: Array, out: Array) -> None:
-        with np.errstate(invalid="ignore"):
-            self.xp.sqrt(x, out=out)
+        self.xp.sqrt(x, out=out)
 
     def absolute(self, x: Array, out: Array) -> None:
         self.xp.absolute(x, out=out)
@@ -142,11 +138,10 @@ class Reference:
         self.xp.multiply(dy, y > 0, out=out)
 
     def sigmoid(self, x: Array, out: Array) -> None:
-        with np.errstate(over="ignore"):
-            self.xp.negative(x, out=out)
-            self.xp.exp(out, out=out)
-            self.xp.add(out, 1, out=out)
-            self.xp.reciprocal(out, out=out)
+        self.xp.negative(x, out=out)
+        self.xp.exp(out, out=out)
+        self.xp.add(out, 1, out=out)
+        self.xp.reciprocal(out, out=out)
 
     def tanh(self, x: Array, out: Array) -> None:
         self.xp.tanh(x, out=out)
@@ -202,7 +197,7 @@ class Reference:
         windows = columns.reshape(len(columns), g.C, g.R, g.S, g.P, g.Q)
         for r in range(g.R):
             for s in range(g.S):
-                padded[(..., *_places(g, r * g.dilation[0], s * g.dilation[1]))] += windows[:, :, r, s]
+                padded[_places(g, r * g.dilation[0], s * g.dilation[1])] += windows[:, :, r, s]
         self.xp.copyto(out, padded[:, :, top : top + g.H, left : left + g.W])
 
     def conv2d(
@@ -252,7 +247,9 @@ class Reference:
         self.im2col(x, g, columns)
         return columns.reshape(len(x), g.G, -1, g.P * g.Q)
 
-    def _pad(self, x: Array, padding: tuple[int, int, int, int], value: float, height: int = 0, width: int = 0) -> Array:
+    def _pad(
+        self, x: Array, padding: tuple[int, int, int, int], value: float, height: int = 0, width: int = 0
+    ) -> Array:
         """x with a border of `value`, at least `height` x `width` in all."""
         top, bottom, left, right = padding
         h, w = x.shape[2:]
@@ -272,7 +269,7 @@ class Reference:
         padded = self._pad(x, g.padding, -np.inf, *_reach(g))
         for r in range(g.R):
             for s in range(g.S):
-                seen = padded[(..., *_places(g, r, s))]
+                seen = padded[_places(g, r, s)]
                 if r == s == 0:
                     self.xp.copyto(out, seen)
                     indices[...] = 0
@@ -297,7 +294,7 @@ class Reference:
         padded = self.zeros((g.N, g.C, *_extent(g)), out.dtype)
         for r in range(g.R):
             for s in range(g.S):
-                padded[(..., *_places(g, r, s))] += self.xp.where(indices == r * g.S + s, dy, 0)
+                padded[_places(g, r, s)] += self.xp.where(indices == r * g.S + s, dy, 0)
         self.xp.copyto(out, padded[:, :, g.padding[0] : g.padding[0] + g.H, g.padding[2] : g.padding[2] + g.W])
 
     def max_pool2d_gather(self, x: Array, indices: Array, geometry: sizes.Pool2d, out: Array) -> None:
@@ -306,7 +303,7 @@ class Reference:
         padded = self._pad(x, g.padding, 0, *_reach(g))
         for r in range(g.R):
             for s in range(g.S):
-                self.xp.copyto(out, padded[(..., *_places(g, r, s))], where=indices == r * g.S + s)
+                self.xp.copyto(out, padded[_places(g, r, s)], where=indices == r * g.S + s)
 
     def avg_pool2d(self, x: Array, geometry: sizes.Pool2d, out: Array) -> None:
         """Sum of each window over its divisor: the window's pixels inside the padded map, or inside the map alone."""
@@ -315,7 +312,7 @@ class Reference:
         out[...] = 0
         for r in range(g.R):
             for s in range(g.S):
-                out += padded[(..., *_places(g, r, s))]
+                out += padded[_places(g, r, s)]
         self.xp.divide(out, self._divisors(g, out.dtype), out=out)
 
     def avg_pool2d_grad(self, dy: Array, geometry: sizes.Pool2d, out: Array) -> None:
@@ -325,7 +322,7 @@ class Reference:
         share = dy / self._divisors(g, dy.dtype)
         for r in range(g.R):
             for s in range(g.S):
-                padded[(..., *_places(g, r, s))] += share
+                padded[_places(g, r, s)] += share
         self.xp.copyto(out, padded[:, :, g.padding[0] : g.padding[0] + g.H, g.padding[2] : g.padding[2] + g.W])
 
     def _divisors(self, g: sizes.Pool2d, dtype: Any) -> Array:
@@ -417,8 +414,8 @@ class Reference:
         out += dy * shrunk
 
     def channel_window_sum(self, x: Array, size: int, out: Array, mirrored: bool = False) -> None:
-        """Sum of x (N, C, ...) over the channels c - (size - 1)//2 .. c + size//2 that exist; mirrored: its transpose."""
-        below, above = (size - 1) // 2, size // 2
+        """Sum of x (N, C, ...) over the channels c - size//2 .. c + (size - 1)//2 that exist; mirrored: its transpose."""
+        below, above = size // 2, (size - 1) // 2
         if mirrored:
             below, above = above, below
         channels = x.shape[1]
@@ -434,8 +431,7 @@ class Reference:
         """Over the last axis."""
         xp = self.xp
         xp.subtract(x, x.max(axis=-1, keepdims=True), out=out)
-        with np.errstate(invalid="ignore"):
-            xp.subtract(out, xp.log(xp.exp(out).sum(axis=-1, keepdims=True)), out=out)
+        xp.subtract(out, xp.log(xp.exp(out).sum(axis=-1, keepdims=True)), out=out)
 
     def cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, smoothing: float, ignore: int,
@@ -449,8 +445,7 @@ class Reference:
         xp = self.xp
         self.log_softmax(logits, probabilities)
         targets = self._targets(labels, weights, smoothing, ignore, probabilities)
-        with np.errstate(invalid="ignore"):
-            terms = xp.where(targets != 0, targets * probabilities, 0)
+        terms = xp.where(targets != 0, targets * probabilities, 0)
         xp.negative(xp.sum(terms, axis=1), out=out)
         xp.exp(probabilities, out=probabilities)
 
@@ -501,14 +496,20 @@ class Reference:
         w -= (lr / (1 - beta1**step)) * m / denominator
 
 
+# NaN and infinity are legal numbers here: they pass through without NumPy's warnings.
+for _name, _kernel in list(vars(Reference).items()):
+    if not _name.startswith("_"):
+        setattr(Reference, _name, np.errstate(all="ignore")(_kernel) if callable(_kernel) else _kernel)
+
+
 def _per_channel(values: Array, x: Array) -> Array:
     return values.reshape(-1, *(1,) * (x.ndim - 2))
 
 
-def _places(g: Any, r: int, s: int) -> tuple[slice, slice]:
+def _places(g: Any, r: int, s: int) -> tuple[Any, slice, slice]:
     """Where the pixel at (r, s) of every window lies in the padded map."""
     rows, columns = g.stride
-    return slice(r, r + (g.P - 1) * rows + 1, rows), slice(s, s + (g.Q - 1) * columns + 1, columns)
+    return ..., slice(r, r + (g.P - 1) * rows + 1, rows), slice(s, s + (g.Q - 1) * columns + 1, columns)
 
 
 def _reach(g: sizes.Pool2d) -> tuple[int, int]:

@@ -3,8 +3,27 @@
 from .activation import dropout, relu, sigmoid, tanh
 from .convolution import col2im, conv2d, conv_transpose2d, im2col
 from .elementwise import (
-    absolute, add, clip, divide, equal, exp, greater, greater_equal, less, less_equal, log, maximum, minimum,
-    multiply, negative, not_equal, power, sign, sqrt, subtract, where,
+    absolute,
+    add,
+    clip,
+    divide,
+    equal,
+    exp,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    log,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    not_equal,
+    power,
+    sign,
+    sqrt,
+    subtract,
+    where,
 )  # fmt: skip
 from .loss import cross_entropy, hinge_loss, log_softmax, mse_loss, softmax
 from .normalisation import batch_norm, local_response_norm

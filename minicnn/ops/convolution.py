@@ -7,7 +7,7 @@ from typing import Any
 from .. import geometry as sizes
 from ..autograd import differentiable
 from ..errors import ShapeError
-from ..geometry import Pair, Padding
+from ..geometry import Padding, Pair, hashable
 from ..tensor import Tensor, as_tensor
 from .activation import relu_grad
 from .product import floating
@@ -92,7 +92,7 @@ def conv2d(
     Source: Dumoulin and Visin 2016, arXiv:1603.07285.
     """
     x, weight, bias = floating("conv2d", as_tensor(x), weight, bias)
-    geometry = sizes.conv2d(x.shape, weight.shape, _hashable(stride), _hashable(padding), _hashable(dilation), groups)
+    geometry = sizes.conv2d(x.shape, weight.shape, hashable(stride), hashable(padding), hashable(dilation), groups)
     if bias is not None and bias.shape != (geometry.K,):
         raise ShapeError(f"conv2d: bias has shape {bias.shape}: it must be ({geometry.K},), one for each filter")
     return _conv2d(x, weight, bias, geometry=geometry, relu=relu)
@@ -109,13 +109,24 @@ def conv_transpose2d(
     sizes._images("conv_transpose2d", x.shape)
     steps, spread, more = (
         sizes.pair(value, f"conv_transpose2d: {name}", least)
-        for value, name, least in ((stride, "stride", 1), (dilation, "dilation", 1), (output_padding, "output_padding", 0))
+        for value, name, least in (
+            (stride, "stride", 1),
+            (dilation, "dilation", 1),
+            (output_padding, "output_padding", 0),
+        )
     )
     if weight.ndim != 4 or weight.shape[0] != x.shape[1]:
-        raise ShapeError(f"conv_transpose2d: x has {x.shape[1]} channels and weight {weight.shape}: it must be ({x.shape[1]}, C/groups, R, S)")
+        raise ShapeError(
+            f"conv_transpose2d: x has {x.shape[1]} channels and weight {weight.shape}: it must be ({x.shape[1]}, C/groups, R, S)"
+        )
     border = sizes.sides(padding)
     size = [
-        (x.shape[2 + i] - 1) * steps[i] - border[2 * i] - border[2 * i + 1] + spread[i] * (weight.shape[2 + i] - 1) + more[i] + 1
+        (x.shape[2 + i] - 1) * steps[i]
+        - border[2 * i]
+        - border[2 * i + 1]
+        + spread[i] * (weight.shape[2 + i] - 1)
+        + more[i]
+        + 1
         for i in (0, 1)
     ]
     if min(size) < 1 or more[0] >= max(steps[0], spread[0]) or more[1] >= max(steps[1], spread[1]):
@@ -127,10 +138,6 @@ def conv_transpose2d(
     geometry = sizes.conv2d(shape, weight.shape, steps, border, spread, groups, "conv_transpose2d")
     y = conv2d_input_grad(x, weight, geometry=geometry)
     return y if bias is None else y + bias.reshape(-1, 1, 1)
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 @differentiable
@@ -155,11 +162,13 @@ def _col2im_backward(saved, dx, needs, *, geometry):
     return (_im2col(dx, geometry=geometry),)
 
 
-def _window_geometry(op: str, shape: Any, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair) -> sizes.Conv2d:
+def _window_geometry(
+    op: str, shape: Any, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair
+) -> sizes.Conv2d:
     sizes._images(op, tuple(shape))
     window = sizes.pair(kernel_size, f"{op}: kernel_size", 1)
     weight = (1, shape[1], *window)
-    return sizes.conv2d(tuple(shape), weight, _hashable(stride), _hashable(padding), _hashable(dilation), 1, op)
+    return sizes.conv2d(tuple(shape), weight, hashable(stride), hashable(padding), hashable(dilation), 1, op)
 
 
 def im2col(x: Any, kernel_size: Pair, stride: Pair = 1, padding: Padding = 0, dilation: Pair = 1) -> Tensor:
@@ -180,5 +189,7 @@ def col2im(
     columns = as_tensor(columns)
     geometry = _window_geometry("col2im", input_shape, kernel_size, stride, padding, dilation)
     if columns.shape != geometry.columns_shape:
-        raise ShapeError(f"col2im: columns have shape {columns.shape}: for input_shape {tuple(input_shape)} it must be {geometry.columns_shape}")
+        raise ShapeError(
+            f"col2im: columns have shape {columns.shape}: for input_shape {tuple(input_shape)} it must be {geometry.columns_shape}"
+        )
     return _col2im(columns, geometry=geometry)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -237,10 +238,14 @@ def _unary(name: str, backward: Callable[..., Any], save: str, doc: str) -> Call
     return call
 
 
+def _absolute_backward(saved, dy, needs):
+    return (dy * sign(saved[0]),)
+
+
 exp = _unary("exp", lambda saved, dy, needs: (dy * saved[0],), "y", "e ** x")
 log = _unary("log", lambda saved, dy, needs: (dy / saved[0],), "x", "Natural logarithm of x; -inf at 0, NaN below.")
 sqrt = _unary("sqrt", lambda saved, dy, needs: (dy * 0.5 / saved[0],), "y", "Square root of x; NaN below 0.")
-absolute = _unary("absolute", lambda saved, dy, needs: (dy * sign(saved[0]),), "x", "|x|; the derivative at 0 is 0.")
+absolute = _unary("absolute", _absolute_backward, "x", "|x|; the derivative at 0 is 0.")
 sign = _unary("sign", lambda saved, dy, needs: (dy * 0.0,), "x", "-1, 0 or 1; the derivative is 0.")
 
 
@@ -268,4 +273,3 @@ for _name, _method in {
     "exp": exp, "log": log, "sqrt": sqrt, "abs": absolute, "clip": clip,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _method)
-Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]

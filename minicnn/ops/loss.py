@@ -77,15 +77,22 @@ def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> 
     """Labels as an int64 Tensor, checked: one for each row of logits, each 0 .. C-1 or `ignore`."""
     values = labels if isinstance(labels, Tensor) else Tensor(np.asarray(labels))
     if values.dtype.kind not in "iu":
-        raise DTypeError(f"{op}: labels have dtype {values.dtype}: they must be integers, such as numpy.array([3, 0, 9])")
+        raise DTypeError(
+            f"{op}: labels have dtype {values.dtype}: they must be integers, such as numpy.array([3, 0, 9])"
+        )
     if values.shape != logits.shape[:1]:
-        raise ShapeError(f"{op}: labels have shape {values.shape}: they must be {logits.shape[:1]}, one for each row of the logits {logits.shape}")
+        raise ShapeError(
+            f"{op}: labels have shape {values.shape}: they must be {logits.shape[:1]}, one for each row of the logits {logits.shape}"
+        )
     values = astype(values, np.int64)
     if values.device == "cpu":
         numbers = values.data if ignore is None else values.data[values.data != ignore]
         if numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) >= logits.shape[1]):
             wrong = numbers[(numbers < 0) | (numbers >= logits.shape[1])][0]
-            raise ArgumentError(f"{op}: a label is {wrong}: it must be 0 .. {logits.shape[1] - 1}" + (f" or ignore_index ({ignore})" if ignore is not None else ""))
+            raise ArgumentError(
+                f"{op}: a label is {wrong}: it must be 0 .. {logits.shape[1] - 1}"
+                + (f" or ignore_index ({ignore})" if ignore is not None else "")
+            )
     return values.to(logits.device)
 
 
@@ -118,7 +125,9 @@ def cross_entropy(
     if weight is not None:
         weight = astype(as_tensor(weight, logits).detach(), logits.dtype)
         if weight.shape != logits.shape[1:2]:
-            raise ShapeError(f"cross_entropy: weight has shape {weight.shape}: it must be {logits.shape[1:2]}, one for each class")
+            raise ShapeError(
+                f"cross_entropy: weight has shape {weight.shape}: it must be {logits.shape[1:2]}, one for each class"
+            )
     outer = (logits.shape[0], *logits.shape[2:])
     if logits.ndim > 2:
         classes = logits.shape[1]
@@ -161,5 +170,3 @@ def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     """Mean of (x - target)**2; the shapes broadcast."""
     distance = as_tensor(x) - target
     return _reduced("mse_loss", distance * distance, reduction)
-
-

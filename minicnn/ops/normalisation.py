@@ -14,7 +14,6 @@ from .elementwise import _floating, power
 from .product import floating
 from .reduction import mean as _mean
 from .reduction import sum as _sum
-from .shape import _reshape
 
 
 @differentiable
@@ -83,13 +82,22 @@ def batch_norm(
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: x has shape {x.shape}: it must be (N, C, ...)")
     channels = x.shape[1]
-    for name, values in (("scale", scale), ("shift", shift), ("running_mean", running_mean), ("running_var", running_var)):
+    for name, values in (
+        ("scale", scale),
+        ("shift", shift),
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+    ):
         if values is not None and values.shape != (channels,):
-            raise ShapeError(f"batch_norm: {name} has shape {values.shape}: it must be ({channels},), one for each channel of x {x.shape}")
+            raise ShapeError(
+                f"batch_norm: {name} has shape {values.shape}: it must be ({channels},), one for each channel of x {x.shape}"
+            )
     if residual is not None and residual.shape != x.shape:
         raise ShapeError(f"batch_norm: residual has shape {residual.shape}: it must be {x.shape}, like x")
     if not training and (running_mean is None or running_var is None):
-        raise ArgumentError("batch_norm: training is False but there are no running statistics: give running_mean and running_var")
+        raise ArgumentError(
+            "batch_norm: training is False but there are no running statistics: give running_mean and running_var"
+        )
     if eps < 0:
         raise ArgumentError(f"batch_norm: eps is {eps!r}: it must be at least 0")
     scale = _constant(x, 1.0) if scale is None else scale
@@ -98,7 +106,9 @@ def batch_norm(
     if training:
         count = x.size // max(channels, 1)
         if count == 1:
-            raise ShapeError(f"batch_norm: x has shape {x.shape}: training needs more than one value per channel: use a larger batch or .eval()")
+            raise ShapeError(
+                f"batch_norm: x has shape {x.shape}: training needs more than one value per channel: use a larger batch or .eval()"
+            )
         if count == 0:  # an empty batch: nothing to normalise, and statistics stay
             mean, var = _constant(x, 0.0), _constant(x, 1.0)
         else:
@@ -171,8 +181,8 @@ def local_response_norm(
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
         raise ArgumentError(f"local_response_norm: size is {size!r}: it must be an integer of at least 1")
     if k <= 0 or alpha < 0:
-        raise ArgumentError(f"local_response_norm: k is {k!r} and alpha {alpha!r}: k must be positive, alpha at least 0")
+        raise ArgumentError(
+            f"local_response_norm: k is {k!r} and alpha {alpha!r}: k must be positive, alpha at least 0"
+        )
     factor = alpha / size if alpha_over_size else alpha
     return _local_response_norm(x, size=int(size), alpha=float(factor), beta=float(beta), k=float(k))
-
-

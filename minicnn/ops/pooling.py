@@ -9,9 +9,8 @@ import numpy as np
 from .. import geometry as sizes
 from ..autograd import differentiable
 from ..errors import ArgumentError
-from ..geometry import Pair, Padding
+from ..geometry import Padding, Pair, hashable
 from ..tensor import Tensor, as_tensor
-from .convolution import _hashable
 from .elementwise import _floating
 
 
@@ -59,7 +58,9 @@ def max_pool2d(
     Returns (N, C, P, Q), P = floor((H + 2*padding - R)/stride) + 1. Raises ShapeError if a window does not fit.
     """
     x = _floating(as_tensor(x))
-    window = sizes.pool2d(x.shape, _hashable(kernel_size), _hashable(stride), _hashable(padding), ceil_mode, True, "max_pool2d")
+    window = sizes.pool2d(
+        x.shape, hashable(kernel_size), hashable(stride), hashable(padding), ceil_mode, True, "max_pool2d"
+    )
     return _max_pool2d(x, geometry=window)
 
 
@@ -95,7 +96,13 @@ def avg_pool2d(
     """
     x = _floating(as_tensor(x))
     window = sizes.pool2d(
-        x.shape, _hashable(kernel_size), _hashable(stride), _hashable(padding), ceil_mode, count_include_pad, "avg_pool2d"
+        x.shape,
+        hashable(kernel_size),
+        hashable(stride),
+        hashable(padding),
+        ceil_mode,
+        count_include_pad,
+        "avg_pool2d",
     )
     return _avg_pool2d(x, geometry=window)
 
@@ -128,7 +135,7 @@ def adaptive_avg_pool2d(x: Any, output_size: Pair = 1) -> Tensor:
     """The means of P x Q windows that cover the map evenly: x (N, C, H, W) -> (N, C, P, Q) = output_size."""
     x = _floating(as_tensor(x))
     sizes._images("adaptive_avg_pool2d", x.shape)
-    size = sizes.pair(_hashable(output_size), "adaptive_avg_pool2d: output_size", 1)
+    size = sizes.pair(hashable(output_size), "adaptive_avg_pool2d: output_size", 1)
     if min(x.shape[2:]) < 1:
         raise ArgumentError(f"adaptive_avg_pool2d: x has shape {x.shape}: the map must have at least one pixel")
     return _adaptive_avg_pool2d(x, size=size)

@@ -57,7 +57,9 @@ def matmul(a: Any, b: Any) -> Tensor:
     like = a if isinstance(a, Tensor) else b if isinstance(b, Tensor) else None
     a, b = floating("matmul", as_tensor(a, like), as_tensor(b, like))
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
-        raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the last size of the first must be the last but one of the second")
+        raise ShapeError(
+            f"matmul: {a.shape} @ {b.shape}: the last size of the first must be the last but one of the second"
+        )
     row, column = a.ndim == 1, b.ndim == 1
     y = _matmul(_reshape(a, shape=(1, *a.shape)) if row else a, _reshape(b, shape=(*b.shape, 1)) if column else b)
     if row or column:
@@ -109,5 +111,5 @@ def linear(x: Any, weight: Tensor, bias: Tensor | None = None, *, relu: bool = F
     return _reshape(y, shape=(*x.shape[:-1], weight.shape[0]))
 
 
-Tensor.__matmul__ = matmul  # type: ignore[attr-defined]
-Tensor.__rmatmul__ = lambda self, other: matmul(as_tensor(other, self), self)  # type: ignore[attr-defined]
+Tensor.__matmul__ = matmul
+Tensor.__rmatmul__ = lambda self, other: matmul(as_tensor(other, self), self)

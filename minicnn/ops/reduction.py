@@ -90,5 +90,13 @@ def argmax(x: Any, axis: int | None = None) -> Tensor:
     return Tensor(np.asarray(x.numpy().argmax(axis=axis)), device=x.device)
 
 
-for _name, _method in {"sum": sum, "mean": mean, "var": var, "std": std, "max": max, "min": min, "argmax": argmax}.items():
+for _name, _method in {
+    "sum": sum,
+    "mean": mean,
+    "var": var,
+    "std": std,
+    "max": max,
+    "min": min,
+    "argmax": argmax,
+}.items():
     setattr(Tensor, _name, _method)

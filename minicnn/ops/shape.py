@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -266,7 +267,9 @@ def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor
     x = as_tensor(x)
     pairs = [tuple(w) if isinstance(w, (tuple, list)) else (w, w) for w in widths]
     if len(pairs) != x.ndim or any(len(p) != 2 or not all(map(is_integer, p)) or min(p) < 0 for p in pairs):
-        raise ShapeError(f"pad: widths are {list(widths)}: they must be (before, after), at least 0, for each axis of {x.shape}")
+        raise ShapeError(
+            f"pad: widths are {list(widths)}: they must be (before, after), at least 0, for each axis of {x.shape}"
+        )
     return _pad(x, widths=tuple((int(p[0]), int(p[1])) for p in pairs), value=value)
 
 
