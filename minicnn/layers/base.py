@@ -1,0 +1,433 @@
+"""Layer: parameters, buffers and children by attribute, states, devices, hooks; Parameter; where new ones are made."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from .. import geometry
+from ..autograd import no_grad
+from ..errors import ArgumentError, CheckpointError, MinicnnError, calls, check, where
+from ..geometry import Shape
+from ..tensor import Tensor
+
+Self = TypeVar("Self", bound="Layer")
+Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
+
+
+class _Defaults(threading.local):
+    device = "cpu"
+
+
+_defaults = _Defaults()
+
+
+@contextlib.contextmanager
+def default_device(device: str) -> Iterator[None]:
+    """Make new parameters on "cpu", "cuda" or "meta" inside the `with`, in this thread; on meta none is initialised."""
+    check(device in ("cpu", "cuda", "meta"), f"device is {device!r}: it must be cpu, cuda or meta")
+    before, _defaults.device = _defaults.device, device
+    try:
+        yield
+    finally:
+        _defaults.device = before
+
+
+class Parameter(Tensor):
+    """A Tensor that is learned.
+
+    lr_mult, decay_mult: factors on the learning rate and the weight decay of this parameter alone, as in Caffe.
+    """
+
+    __slots__ = ("decay_mult", "lr_mult")
+
+    lr_mult: float
+    decay_mult: float
+
+    def __init__(self, data: Any, requires_grad: bool = True, *, lr_mult: float = 1.0, decay_mult: float = 1.0) -> None:
+        super().__init__(data, requires_grad)
+        self.lr_mult, self.decay_mult = lr_mult, decay_mult
+
+
+def new_array(shape: Shape, value: float = 0.0) -> Tensor:
+    """A float32 Tensor filled with `value` on the default device; on meta it takes no memory."""
+    if _defaults.device == "meta":
+        return Tensor(np.broadcast_to(np.float32(0), shape), device="meta")
+    return Tensor(np.full(shape, value, np.float32), device=_defaults.device)
+
+
+def new_parameter(shape: Shape, fill: Callable[[Tensor], Any] | None = None, value: float = 0.0) -> Parameter:
+    """A float32 parameter on the default device, filled by `fill` (see `init`) or with `value`."""
+    parameter = Parameter(new_array(shape, value))
+    if fill is not None:
+        fill(parameter)
+    return parameter
+
+
+class structure:
+    """Counts the changes to any layer's children and hooks, so that a container knows when its plan is out of date."""
+
+    version = 0
+
+    @classmethod
+    def changed(cls) -> None:
+        cls.version += 1
+
+
+class Handle:
+    """What `register_forward_hook` gives: `remove()` takes the hook away; as a context manager, at the end."""
+
+    def __init__(self, hooks: dict[int, Hook], number: int) -> None:
+        self._hooks, self._number = hooks, number
+
+    def remove(self) -> None:
+        if self._hooks.pop(self._number, None) is not None:
+            structure.changed()
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
+
+
+class Window(NamedTuple):
+    """The window that a layer moves over its map: what output sizes and receptive fields are made of."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    """top, bottom, left, right"""
+    dilation: tuple[int, int] = (1, 1)
+    ceil_mode: bool = False
+
+
+class Loaded(NamedTuple):
+    """The names that `load_state_dict(strict=False)` passed over."""
+
+    missing: list[str]
+    unexpected: list[str]
+
+
+class Layer:
+    """A piece of a network: something to call with Tensors, which may own parameters, buffers and further layers.
+
+    Write one by giving it a `forward`. Parameters and layers are found because they are attributes; a Tensor that is
+    not learned but belongs to the state is declared with `register_buffer`. `super().__init__()` is not needed.
+    """
+
+    training = True
+    frozen = False
+    in_place = False
+    """Whether the output can take the place of the input, so that it costs no memory of its own (ReLU, Flatten, ...)."""
+    fuses: frozenset[str] = frozenset()
+    """What its method `fused(x, residual=, relu=)` takes over from the layers behind it: "relu", "residual"."""
+
+    recipe: Any = None
+    """For a model of the zoo: the name and options that `models.create` made it from."""
+
+    _parameters: dict[str, Tensor]
+    _buffers: dict[str, Tensor]
+    _children: dict[str, Layer]
+    _hooks: dict[int, Hook]
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        self = object.__new__(cls)
+        self.__dict__.update(_parameters={}, _buffers={}, _children={}, _hooks={})
+        return self
+
+    # What it computes
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute the output. Every kind of layer defines its own."""
+        raise MinicnnError(f"{type(self).__name__} has no forward: define forward(self, x) in the class")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        stack = calls.stack
+        stack.append(self)
+        try:
+            output = self.forward(*inputs, **options)
+            if self._hooks:
+                for hook in tuple(self._hooks.values()):
+                    replaced = hook(self, inputs, output)
+                    output = output if replaced is None else replaced
+            return output
+        except MinicnnError as error:
+            error.locate(where())
+            raise
+        finally:
+            stack.pop()
+
+    def register_forward_hook(self, hook: Hook) -> Handle:
+        """Call hook(layer, inputs, output) after each forward; what it returns, if not None, takes the output's place.
+
+        A layer with a hook is not fused with its neighbours. Returns a handle with `.remove()`.
+        """
+        number = max(self._hooks, default=-1) + 1
+        self._hooks[number] = hook
+        structure.changed()
+        return Handle(self._hooks, number)
+
+    # What it is made of
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Layer):
+            self._register(name, value)
+            return
+        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Layer) for item in value):
+            raise ArgumentError(
+                f"{type(self).__name__}.{name} is a {type(value).__name__} of layers, whose parameters would not be "
+                "found: use Sequential(*layers), which can be indexed too"
+            )
+        state = self.__dict__
+        if name in state["_children"]:
+            del state["_children"][name]
+            structure.changed()
+        if isinstance(value, Tensor) and value.is_leaf and name not in state["_buffers"] and value.requires_grad:
+            state["_parameters"][name] = value
+        elif isinstance(value, Parameter):  # a frozen one
+            state["_parameters"][name] = value
+        elif name in state["_parameters"]:
+            del state["_parameters"][name]
+        elif name in state["_buffers"]:
+            if isinstance(value, Tensor):
+                state["_buffers"][name] = value
+            else:
+                del state["_buffers"][name]
+        elif name == "forward":
+            structure.changed()
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        for registry in (self._parameters, self._buffers, self._children):
+            registry.pop(name, None)
+        structure.changed()
+        object.__delattr__(self, name)
+
+    def _register(self, name: str, layer: Layer) -> None:
+        self._parameters.pop(name, None)
+        self._buffers.pop(name, None)
+        self._children[name] = layer
+        self.__dict__[name] = layer
+        structure.changed()
+
+    def register_buffer(self, name: str, values: Tensor) -> None:
+        """Keep a Tensor that is part of the state (saved, moved) but not learned, as attribute `name`."""
+        check(isinstance(values, Tensor), f"register_buffer: {name} is {type(values).__name__}: it must be a Tensor")
+        check(name not in self.__dict__, f"register_buffer: {name!r} is already an attribute: choose another name")
+        self._buffers[name] = values
+        self.__dict__[name] = values
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """(path, layer) for this layer (path `prefix`, "" by default) and all inside it, parents first."""
+        stack: list[tuple[str, Layer]] = [(prefix, self)]
+        seen: set[int] = set()
+        while stack:
+            path, layer = stack.pop()
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            yield path, layer
+            start = path + "." if path else ""
+            stack.extend([(start + name, child) for name, child in reversed(layer._children.items())])
+
+    def layers(self) -> Iterator[Layer]:
+        """This layer and all inside it, parents first, each once."""
+        return (layer for _, layer in self.named_layers())
+
+    def children(self) -> Iterator[Layer]:
+        """The layers directly inside this one."""
+        return iter(self._children.values())
+
+    def named_children(self) -> Iterator[tuple[str, Layer]]:
+        return iter(self._children.items())
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """(path, parameter) for every parameter here and inside, each once even where it is shared."""
+        return self._named("_parameters")
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Every parameter here and inside, each once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """(path, buffer) for every buffer here and inside."""
+        return self._named("_buffers")
+
+    def buffers(self) -> Iterator[Tensor]:
+        return (buffer for _, buffer in self.named_buffers())
+
+    def _named(self, registry: str) -> Iterator[tuple[str, Tensor]]:
+        seen: set[int] = set()
+        for path, layer in self.named_layers():
+            for name, values in getattr(layer, registry).items():
+                if id(values) not in seen:
+                    seen.add(id(values))
+                    yield (f"{path}.{name}" if path else name), values
+
+    def path_of(self, layer: Layer) -> str:
+        """Where `layer` stands inside this one, and its kind: `features.3 (MaxPool2d)`; the kind alone for itself."""
+        kind = type(layer).__name__
+        for path, candidate in self.named_layers():
+            if candidate is layer:
+                return f"{path} ({kind})" if path else kind
+        return kind
+
+    def apply(self: Self, fn: Callable[[Layer], Any]) -> Self:
+        """Call fn(layer) on every layer inside, then on this one. Returns self."""
+        for layer in reversed(list(self.layers())):
+            fn(layer)
+        return self
+
+    # State
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every parameter and buffer by its path. The Tensors share memory with the model's: copy what must not change."""
+        state: dict[str, Tensor] = {}
+        stack: list[tuple[str, Layer]] = [("", self)]
+        while stack:
+            start, layer = stack.pop()
+            for registry in (layer._parameters, layer._buffers):
+                state.update({start + name: values.detach() for name, values in registry.items()})
+            stack.extend([(f"{start}{name}.", child) for name, child in reversed(layer._children.items())])
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Loaded:
+        """Copy values (Tensors or arrays) into the parameters and buffers of the same paths.
+
+        strict: whether a missing or an unexpected name is an error; a wrong shape always is.
+        Returns the missing and the unexpected names. Raises CheckpointError, with every name that does not fit, and
+        leaves the model as it was.
+        """
+        own = self.state_dict()
+        given = {name: Tensor(value) for name, value in state.items()}
+        missing = [name for name in own if name not in given]
+        unexpected = [name for name in given if name not in own]
+        wrong = [
+            f"{name} is {given[name].shape}, the model has {own[name].shape}"
+            for name in own
+            if name in given and given[name].shape != own[name].shape
+        ]
+        parts = [
+            f"{kind}: {', '.join(names)}"
+            for kind, names in (
+                ("missing", missing if strict else []), ("unexpected", unexpected if strict else []), ("wrong shape", wrong)
+            )
+            if names
+        ]  # fmt: skip
+        if parts:
+            raise CheckpointError(
+                f"load_state_dict: the values do not fit this {type(self).__name__}: {'; '.join(parts)}"
+            )
+        placed = [(own[name], given[name].to(own[name].device)) for name in own if name in given]
+        if any(target.device == "meta" for target, _ in placed):
+            raise CheckpointError(
+                "load_state_dict: the model is on the meta device, without memory: create it on the cpu"
+            )
+        with no_grad():
+            for target, values in placed:
+                target.copy_(values)
+        return Loaded(missing, unexpected)
+
+    @property
+    def device(self) -> str:
+        """Where the parameters (else the buffers) are; "cpu" for a layer without any."""
+        for values in (*self.parameters(), *self.buffers()):
+            return values.device
+        return "cpu"
+
+    def to(self: Self, device: str | None = None, dtype: Any = None) -> Self:
+        """Move every parameter and buffer to a device and, if asked, to a floating dtype; gradients are dropped.
+
+        The Parameter objects stay the same, so an optimiser keeps working. Returns self.
+        """
+        for values in (*self.parameters(), *self.buffers()):
+            moved = Tensor(values.detach(), dtype=dtype, device=device)
+            if moved.data is not values.data:
+                values.data = moved.data
+                values.grad = None
+        return self
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Behave as in training (dropout drops, batch norm uses the batch) or, with False, as in use. Returns self."""
+        for layer in self.layers():
+            layer.__dict__["training"] = bool(mode)
+        return self
+
+    def eval(self: Self) -> Self:
+        """Behave as in use: train(False)."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget every gradient."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def requires_grad_(self: Self, flag: bool = True) -> Self:
+        """Turn gradients of all parameters on or off. Returns self. See also `freeze`."""
+        for parameter in self.parameters():
+            parameter.requires_grad = flag
+        return self
+
+    def freeze(self: Self) -> Self:
+        """Stop learning here: no gradients, and batch norm keeps and uses its running statistics even in training."""
+        return self._freeze(True)
+
+    def unfreeze(self: Self) -> Self:
+        """Undo `freeze`."""
+        return self._freeze(False)
+
+    def _freeze(self: Self, flag: bool) -> Self:
+        for layer in self.layers():
+            layer.__dict__["frozen"] = flag
+        return self.requires_grad_(not flag)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: all but the plan, which is worked out again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
+    # What is said about it
+
+    def window(self, input_shape: Shape) -> Window | None:
+        """The window that it moves over maps of `input_shape` (C, H, W), or None."""
+        return None
+
+    def macs(self, input_shape: Shape, output_shape: Shape) -> int:
+        """Multiply-adds for one sample, shapes without the batch; convolutions and linear layers have some."""
+        return 0
+
+    def parameter_formula(self) -> str:
+        """How its own parameters are counted, with the numbers put in: `(11*11*3 + 1)*96`; "" without any."""
+        return " + ".join("*".join(map(str, p.shape)) or "1" for p in self._parameters.values())
+
+    def extra_repr(self) -> str:
+        """The arguments, for `repr`."""
+        return ""
+
+    def __repr__(self) -> str:
+        head = f"{type(self).__name__}({self.extra_repr()}"
+        if not self._children:
+            return head + ")"
+        rows = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._children.items()]
+        return "\n  ".join([head, *rows]) + "\n)"
+
+
+def count(value: Any, name: str, least: int = 1) -> int:
+    """A checked whole number for argument `name`. Raises ArgumentError."""
+    check(
+        geometry.is_integer(value) and value >= least, f"{name} is {value!r}: it must be an integer of at least {least}"
+    )
+    return int(value)
+
+
+def compact(values: Sequence[int]) -> str:
+    """A pair or four sides as short as they can be written: 3, (3, 1), (0, 1, 0, 1)."""
+    if len(set(values)) == 1:
+        return str(values[0])
+    if len(values) == 4 and values[0] == values[1] and values[2] == values[3]:
+        return str((values[0], values[2]))
+    return str(tuple(values))

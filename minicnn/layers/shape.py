@@ -1,0 +1,115 @@
+"""Layers that move numbers and do not change them: Flatten, Identity, ZeroPad2d, PadShortcut; the joins Add and Cat."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from .. import geometry, ops
+from ..errors import ShapeError, check
+from ..geometry import Padding
+from ..tensor import Tensor, as_tensor
+from .base import Layer, compact, count
+
+
+class Identity(Layer):
+    """The input itself."""
+
+    in_place = True
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Flatten(Layer):
+    """All axes from `start` on as one: (N, C, H, W) -> (N, C*H*W)."""
+
+    in_place = True
+
+    def __init__(self, start: int = 1) -> None:
+        self.start = count(start, "Flatten: start", 0)
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.flatten(x, self.start)
+
+    def extra_repr(self) -> str:
+        return "" if self.start == 1 else f"start={self.start}"
+
+
+class ZeroPad2d(Layer):
+    """A border of zeros: (N, C, H, W) -> (N, C, H + top + bottom, W + left + right).
+
+    padding: pixels, int, (vertical, horizontal) or (top, bottom, left, right).
+    """
+
+    def __init__(self, padding: Padding) -> None:
+        self.padding = geometry.sides(padding)
+
+    def forward(self, x: Any) -> Tensor:
+        top, bottom, left, right = self.padding
+        return ops.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+
+    def extra_repr(self) -> str:
+        return f"padding={compact(self.padding)}"
+
+
+class PadShortcut(Layer):
+    """The shortcut without parameters: every stride-th pixel, and channels of zeros up to `channels`.
+
+    (N, C, H, W) -> (N, channels, ceil(H/stride), ceil(W/stride)).
+    Source: option A of He, Zhang, Ren and Sun 2015, arXiv:1512.03385.
+    """
+
+    def __init__(self, channels: int, stride: int = 1) -> None:
+        self.channels, self.stride = count(channels, "PadShortcut: channels"), count(stride, "PadShortcut: stride")
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.ndim != 4 or x.shape[1] > self.channels:
+            raise ShapeError(f"x has shape {x.shape}: it must be (N, C, H, W) with at most {self.channels} channels")
+        y = x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
+        missing = self.channels - x.shape[1]
+        return ops.pad(y, ((0, 0), (0, missing), (0, 0), (0, 0))) if missing else y
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, stride={self.stride}"
+
+
+class Add(Layer):
+    """The sum of several inputs of one shape, each times its coefficient if there are any: a join.
+
+    Containers fuse a batch norm, the sum behind it and the ReLU behind that.
+    """
+
+    def __init__(self, coefficients: Sequence[float] | None = None) -> None:
+        self.coefficients = None if coefficients is None else tuple(map(float, coefficients))
+
+    def forward(self, *inputs: Any) -> Tensor:
+        shapes = [x.shape for x in inputs]
+        if not shapes or shapes.count(shapes[0]) != len(shapes):
+            raise ShapeError(f"the inputs have shapes {', '.join(map(str, shapes))}: all must be equal to be added")
+        if self.coefficients is None:
+            return functools.reduce(ops.add, inputs)
+        if len(inputs) != len(self.coefficients):
+            raise ShapeError(
+                f"there are {len(inputs)} inputs and {len(self.coefficients)} coefficients: give one for each"
+            )
+        return functools.reduce(ops.add, [x if c == 1 else x * c for x, c in zip(inputs, self.coefficients)])
+
+    def extra_repr(self) -> str:
+        return "" if self.coefficients is None else f"coefficients={self.coefficients}"
+
+
+class Cat(Layer):
+    """Several inputs one behind the other along `axis`, the channels by default: a join."""
+
+    def __init__(self, axis: int = 1) -> None:
+        check(geometry.is_integer(axis), f"Cat: axis is {axis!r}: it must be an integer")
+        self.axis = int(axis)
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return ops.cat(inputs, self.axis)
+
+    def extra_repr(self) -> str:
+        return "" if self.axis == 1 else f"axis={self.axis}"

@@ -1,0 +1,120 @@
+"""AlexNet. Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural networks"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from ..errors import check
+from ..layers import (
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+)
+from .registry import register
+
+PAPER = "Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional neural networks"
+
+
+@register(
+    "alexnet_grouped",
+    title="AlexNet in two groups",
+    paper=PAPER,
+    year=2012,
+    input_shape=(3, 227, 227),
+    decks=("002", "004"),
+    notes="As it was trained on two GPUs: convolutions 2, 4 and 5 see half the channels. 60,965,224 parameters are the "
+    "paper's 60 million, cut off, not rounded. It has 659,272 neurons, where the paper says 650,000 (and lists 253,440 "
+    "for the first layer, which is 290,400), and 724 million connections, where it says 630 million.",
+    groups=2,
+)
+@register(
+    "alexnet",
+    title="AlexNet",
+    paper=PAPER,
+    year=2012,
+    input_shape=(3, 227, 227),
+    decks=("000", "001", "003"),
+    notes="In one piece: every filter sees all channels. The paper says 224x224, which does not give 55x55 maps; 227x227 "
+    "without padding does (or 224x224 with padding=2). One deck normalises behind the pools, the paper before them; "
+    "normalisation has no parameters.",
+)
+def alexnet(
+    *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, groups: int = 1,
+    norm: Literal["before", "after"] | None = "before", padding: int = 0,
+) -> Sequential:  # fmt: skip
+    """AlexNet for 227x227 images, or with padding=2 for 224x224 ones.
+
+    groups: 2 as on the paper's two GPUs. norm: local response normalisation before the pool (the paper), after it, or
+    None. padding: of the first convolution.
+    """
+    check(norm in ("before", "after", None), f"alexnet: norm is {norm!r}: it must be before, after or None")
+
+    def shrink(number: int) -> dict[str, Layer]:
+        parts: list[tuple[str, Layer]] = [(f"pool{number}", MaxPool2d(3, 2))]
+        if norm is not None:
+            place = 0 if norm == "before" else 1
+            parts.insert(place, (f"norm{number}", LocalResponseNorm(5, 1e-4, 0.75, 2.0, alpha_over_size=False)))
+        return dict(parts)
+
+    return Sequential({
+        "conv1": Conv2d(in_channels, 96, 11, stride=4, padding=padding), "relu1": ReLU(), **shrink(1),
+        "conv2": Conv2d(96, 256, 5, padding=2, groups=groups), "relu2": ReLU(), **shrink(2),
+        "conv3": Conv2d(256, 384, 3, padding=1), "relu3": ReLU(),
+        "conv4": Conv2d(384, 384, 3, padding=1, groups=groups), "relu4": ReLU(),
+        "conv5": Conv2d(384, 256, 3, padding=1, groups=groups), "relu5": ReLU(), "pool5": MaxPool2d(3, 2),
+        "flatten": Flatten(),
+        "fc6": Linear(256 * 6 * 6, 4096), "relu6": ReLU(), "drop6": Dropout(dropout),
+        "fc7": Linear(4096, 4096), "relu7": ReLU(), "drop7": Dropout(dropout),
+        "fc8": Linear(4096, num_classes),
+    })  # fmt: skip
+
+
+@register(
+    "alexnet_cifar",
+    title="AlexNet for 32x32 images",
+    paper=PAPER + " (its plan; the widths are this project's)",
+    year=2012,
+    input_shape=(3, 32, 32),
+    notes="AlexNet's plan at the size of CIFAR-10: five convolutions, three overlapping pools (maps of 16, 8 and 4), three "
+    "linear layers, ReLU and dropout. No local response normalisation: it costs time and gains nothing here.",
+)
+def alexnet_cifar(
+    *, num_classes: int = 10, in_channels: int = 3, widths: Sequence[int] = (64, 96, 192, 192, 128),
+    hidden: Sequence[int] = (512, 256), dropout: float = 0.4, batch_norm: bool = False,
+) -> Sequential:  # fmt: skip
+    """AlexNet's plan for 32x32 images.
+
+    widths: filters of the five convolutions. hidden: units of the two hidden linear layers. dropout: behind each of
+    them. batch_norm: whether each convolution is followed by one (and has no bias then).
+    """
+    check(len(widths) == 5, f"alexnet_cifar: widths is {tuple(widths)!r}: it must hold five numbers of filters")
+    check(len(hidden) == 2, f"alexnet_cifar: hidden is {tuple(hidden)!r}: it must hold two numbers of units")
+    a, b, c, d, e = widths
+
+    def conv(number: int, channels: int, filters: int, window: int) -> dict[str, Layer]:
+        parts: dict[str, Layer] = {
+            f"conv{number}": Conv2d(channels, filters, window, padding="same", bias=not batch_norm)
+        }
+        if batch_norm:
+            parts[f"bn{number}"] = BatchNorm2d(filters)
+        return {**parts, f"relu{number}": ReLU()}
+
+    return Sequential({
+        **conv(1, in_channels, a, 5), "pool1": MaxPool2d(3, 2, padding=1),  # 16x16
+        **conv(2, a, b, 3), "pool2": MaxPool2d(3, 2, padding=1),  # 8x8
+        **conv(3, b, c, 3),
+        **conv(4, c, d, 3),
+        **conv(5, d, e, 3), "pool5": MaxPool2d(3, 2, padding=1),  # 4x4
+        "flatten": Flatten(),
+        "fc6": Linear(e * 4 * 4, hidden[0]), "relu6": ReLU(), "drop6": Dropout(dropout),
+        "fc7": Linear(hidden[0], hidden[1]), "relu7": ReLU(), "drop7": Dropout(dropout),
+        "fc8": Linear(hidden[1], num_classes),
+    })  # fmt: skip

@@ -1,0 +1,139 @@
+"""The registry of the zoo: what there is (`names`), what it is (`info`), and building it (`create`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import ArgumentError, MinicnnError, check
+from ..geometry import Shape
+from ..layers import Layer, default_device, trace
+
+Builder = Callable[..., Layer]
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """The facts about a network."""
+
+    name: str
+    title: str
+    paper: str
+    year: int
+    decks: tuple[str, ...]
+    """The lecture decks that show it, by their number."""
+    input_shape: Shape
+    """(C, H, W)"""
+    notes: str = ""
+    """Where slides, paper and released code differ."""
+    reference: bool = False
+    """Whether it is a variant for cross-checking, not a network of the slides or papers."""
+
+    @property
+    def parameters(self) -> int:
+        """Learnable numbers, counted in the network as built."""
+        return _counts(self.name)[0]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers for one image, counted in the network as built."""
+        return _counts(self.name)[1]
+
+
+class Recipe(NamedTuple):
+    """How a model was made: `create(recipe.name, **recipe.options)` makes it again. Plain data, fit for a checkpoint."""
+
+    name: str
+    options: dict[str, Any]
+    input_shape: Shape
+    """(C, H, W)"""
+
+
+class _Entry(NamedTuple):
+    info: Info
+    build: Builder
+    fixed: Mapping[str, Any]
+    """Options of the builder that this name sets."""
+
+
+_entries: dict[str, _Entry] = {}
+
+
+def register(
+    name: str, *, title: str, paper: str, year: int, input_shape: Shape, decks: tuple[str, ...] = (), notes: str = "",
+    reference: bool = False, **fixed: Any,
+) -> Callable[[Builder], Builder]:  # fmt: skip
+    """Enter a builder, a function of keyword options that returns a Layer, under `name`.
+
+    fixed: options of the builder with other defaults under this name. Stack several to enter several names.
+    """
+
+    def enter(build: Builder) -> Builder:
+        check(name not in _entries, f"register: {name!r} is in the zoo already: choose another name")
+        _entries[name] = _Entry(Info(name, title, paper, year, decks, input_shape, notes, reference), build, fixed)
+        return build
+
+    return enter
+
+
+def names(pattern: str | None = None, *, all: bool = False) -> list[str]:
+    """The names in the zoo, in order; those that match a shell pattern such as "alex*"; `all` adds cross-check variants."""
+    chosen = [name for name, entry in _entries.items() if all or not entry.info.reference]
+    return [name for name in chosen if pattern is None or fnmatch.fnmatchcase(name, pattern)]
+
+
+def _entry(name: str) -> _Entry:
+    if name in _entries:
+        return _entries[name]
+    near = difflib.get_close_matches(str(name), _entries, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "models.names() lists what there is"
+    raise ArgumentError(f"models: there is no network called {name!r}: {hint}")
+
+
+def info(name: str) -> Info:
+    """The facts about a network: title, paper, year, decks, input_shape, parameters, macs, notes."""
+    return _entry(name).info
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options that `create(name, ...)` takes, with their defaults."""
+    entry = _entry(name)
+    parameters = inspect.signature(entry.build).parameters
+    return {key: parameter.default for key, parameter in parameters.items()} | dict(entry.fixed)
+
+
+def create(name: str, *, device: str = "cpu", **given: Any) -> Layer:
+    """Build a network with fresh weights: a function of `minicnn.manual_seed` and of nothing else.
+
+    device: "cpu", "cuda" or "meta" (shapes only: any network in milliseconds, without memory).
+    given: the network's own options, such as num_classes or in_channels; `models.options(name)` lists them.
+    Its `.recipe` says how to make it again. Raises ArgumentError for an unknown name, with the nearest, or option.
+    """
+    entry, known = _entry(name), options(name)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            listed = ", ".join(f"{option}={value!r}" for option, value in known.items())
+            raise ArgumentError(f"models.create: {name} has no option {key!r}: {hint}it takes {listed}")
+    try:
+        with default_device(device):
+            model = entry.build(**{**entry.fixed, **given})
+    except MinicnnError as error:
+        error.locate(f"models.create({name!r})")
+        raise
+    C, H, W = entry.info.input_shape
+    model.recipe = Recipe(name, dict(given), (given.get("in_channels", C), H, W))
+    return model
+
+
+@functools.cache
+def _counts(name: str) -> tuple[int, int]:
+    model = create(name, device="meta")
+    records = trace(model, info(name).input_shape).records
+    return sum(p.size for p in model.parameters()), sum(r.layer.macs(r.input, r.output) for r in records)
