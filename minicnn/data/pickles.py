@@ -1,0 +1,99 @@
+"""Reading the pickled ("python version") CIFAR files without running anything that they contain.
+
+A pickle is a program that may call any function it names. The unpickler here knows four names, and each stands for
+a function of ours that makes nothing but a plain array; every other name is refused before it is looked up.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+
+
+class _DType:
+    """What a pickled dtype becomes: the name of a number type and its byte order. NumPy would believe any state."""
+
+    def __init__(self, spec: str, align: bool = False, copy: bool = False) -> None:
+        if not isinstance(spec, str) or not re.fullmatch(r"[<>|=]?[biuf][1248]", spec):
+            raise pickle.UnpicklingError(f"dtype {spec!r} is not a plain number")
+        self.dtype = np.dtype(spec)
+
+    def __setstate__(self, state: tuple) -> None:
+        order, structure = state[1], state[2:5]
+        if structure != (None, None, None):
+            raise pickle.UnpicklingError("a dtype with fields")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """What a pickled array becomes until all of its state has arrived."""
+
+    array: np.ndarray
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        content = data.encode("latin1") if isinstance(data, str) else data
+        if not isinstance(dtype, _DType) or not isinstance(content, bytes) or not isinstance(shape, tuple):
+            raise pickle.UnpicklingError("an array without plain content")
+        self.array = np.frombuffer(content, dtype.dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> _Array:
+    return _Array()
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "latin-1", "iso-8859-1"):
+        raise pickle.UnpicklingError(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_ADMITTED = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _DType,
+    ("_codecs", "encode"): _latin1,  # how old protocols spell bytes
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Array):
+        return value.array
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+
+
+def load(data: bytes, name: str) -> dict[str, Any]:
+    """The dictionary in a pickle: numbers, text, lists and arrays of numbers, and nothing else.
+
+    name: what to call it in an error. Text of Python 2 is read as latin-1.
+    Raises DataError for anything else, before any of it has run.
+    """
+    try:
+        value = _Unpickler(io.BytesIO(data), fix_imports=False, encoding="latin1").load()
+        if not isinstance(value, dict):
+            raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, not a dictionary")
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataError(
+            f"{name} was refused: {error}: a pickle may hold only arrays of numbers, lists and text, and this one is "
+            "damaged or not CIFAR's; download the dataset again, better the binary version"
+        ) from error
