@@ -14,6 +14,7 @@ from ..autograd import no_grad
 from ..errors import ArgumentError, CheckpointError, MinicnnError, calls, check, where
 from ..geometry import Shape
 from ..tensor import Tensor
+from .window import Window
 
 Self = TypeVar("Self", bound="Layer")
 Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
@@ -93,17 +94,6 @@ class Handle:
 
     def __exit__(self, *_: Any) -> None:
         self.remove()
-
-
-class Window(NamedTuple):
-    """The window that a layer moves over its map: what output sizes and receptive fields are made of."""
-
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    """top, bottom, left, right"""
-    dilation: tuple[int, int] = (1, 1)
-    ceil_mode: bool = False
 
 
 class Loaded(NamedTuple):
@@ -395,6 +385,11 @@ class Layer:
     def window(self, input_shape: Shape) -> Window | None:
         """The window that it moves over maps of `input_shape` (C, H, W), or None."""
         return None
+
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        """How the output size comes about, with the numbers put in: `(227 + 2*0 - 11)/4 + 1 = 55`; "" if it stays."""
+        window = self.window(input_shapes[0]) if len(input_shapes[0]) == 3 else None
+        return "" if window is None else window.formula(input_shapes[0])
 
     def macs(self, input_shape: Shape, output_shape: Shape) -> int:
         """Multiply-adds for one sample, shapes without the batch; convolutions and linear layers have some."""

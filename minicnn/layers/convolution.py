@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from .. import geometry, ops
@@ -10,7 +11,8 @@ from ..errors import ArgumentError, check
 from ..geometry import Padding, Pair, Shape
 from ..tensor import Tensor
 from . import init
-from .base import Layer, Window, compact, count, new_parameter
+from .base import Layer, compact, count, new_parameter
+from .window import Window
 
 
 class _Convolution(Layer):
@@ -138,6 +140,14 @@ class ConvTranspose2d(_Convolution):
         return ops.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
         )
+
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        shown = []
+        for axis in (0, 1):
+            size, border = input_shapes[0][1 + axis], sum(self.padding[2 * axis : 2 * axis + 2])
+            reach = f"{self.dilation[axis]}*({self.kernel_size[axis]} - 1) + {self.output_padding[axis]} + 1"
+            shown.append(f"({size} - 1)*{self.stride[axis]} - {border} + {reach} = {output_shape[1 + axis]}")
+        return shown[0] if shown[0] == shown[1] else f"{shown[0]} by {shown[1]}"
 
     def macs(self, input_shape: Shape, output_shape: Shape) -> int:
         C, P, Q = input_shape

@@ -8,7 +8,8 @@ from .. import geometry, ops
 from ..errors import ArgumentError, check
 from ..geometry import Padding, Pair, Shape
 from ..tensor import Tensor
-from .base import Layer, Window, compact
+from .base import Layer, compact
+from .window import Window
 
 
 class _Pool2d(Layer):

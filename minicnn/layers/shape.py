@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import geometry, ops
 from ..errors import ShapeError, check
-from ..geometry import Padding
+from ..geometry import Padding, Shape
 from ..tensor import Tensor, as_tensor
 from .base import Layer, compact, count
 
@@ -32,6 +32,9 @@ class Flatten(Layer):
 
     def forward(self, x: Any) -> Tensor:
         return ops.flatten(x, self.start)
+
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        return f"{'*'.join(map(str, input_shapes[0]))} = {output_shape[0]}" if len(output_shape) == 1 else ""
 
     def extra_repr(self) -> str:
         return "" if self.start == 1 else f"start={self.start}"
@@ -110,6 +113,11 @@ class Cat(Layer):
 
     def forward(self, *inputs: Any) -> Tensor:
         return ops.cat(inputs, self.axis)
+
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        if self.axis != 1:
+            return ""
+        return f"{' + '.join(str(shape[0]) for shape in input_shapes)} = {output_shape[0]} channels"
 
     def extra_repr(self) -> str:
         return "" if self.axis == 1 else f"axis={self.axis}"

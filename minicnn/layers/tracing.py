@@ -52,6 +52,8 @@ class Record:
     """For a leaf: the records of the leaves whose outputs it read; -1 is the network's input."""
     leaf: bool = True
     """Whether it called no other layer."""
+    computes: bool = True
+    """Whether the output is its own work: a leaf, or a layer that ends in an operation outside its inner layers."""
     repeated: bool = False
     """Whether the same layer was called before: its parameters count once."""
 
@@ -133,6 +135,7 @@ class _Call:
     outputs: tuple[Shape, ...]
     sources: list[_Call]
     inside: list[_Call]
+    computes: bool
     read: bool = False
     record: Record | None = None
 
@@ -152,7 +155,8 @@ class _Recorder:
         inside = self.open.pop(depth + 1, [])
         siblings = self.open.setdefault(depth, [])
         given, results = _tensors(inputs), _tensors(output)
-        call = _Call(layer, _shapes(given), _shapes(results), [], inside)
+        computes = not inside or any(id(y) not in self.known for y in results)
+        call = _Call(layer, _shapes(given), _shapes(results), [], inside, computes)
         siblings.append(call)
         if not inside:
             for x in given:
@@ -182,7 +186,7 @@ class _Recorder:
             layer = self.originals.get(id(call.layer), call.layer)
             call.record = Record(
                 len(records), self.paths.get(id(call.layer), ""), layer, type(layer).__name__, depth, parent,
-                call.inputs, call.outputs, (), not call.inside, id(layer) in seen,
+                call.inputs, call.outputs, (), not call.inside, call.computes, id(layer) in seen,
             )  # fmt: skip
             seen.add(id(layer))
             records.append(call.record)

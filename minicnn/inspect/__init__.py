@@ -1,0 +1,6 @@
+"""Looking at networks: the summary, receptive fields."""
+
+from .fields import FieldPair, fields
+from .summary import Row, Summary, summary
+
+__all__ = ["FieldPair", "Row", "Summary", "fields", "summary"]
