@@ -34,6 +34,10 @@ class IndexingError(ShapeError, IndexError):
     """An index lies outside the array."""
 
 
+class WindowError(ShapeError):
+    """A window does not fit its map: a model that sees it adds how large its input has to be."""
+
+
 class DTypeError(MinicnnError, TypeError):
     """A dtype or a type that the operation does not take."""
 

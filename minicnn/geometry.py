@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import ArgumentError, ShapeError
+from .errors import ArgumentError, ShapeError, WindowError
 
 Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
@@ -159,7 +159,7 @@ def _fits(op: str, window: Shape, span: Shape, shape: Shape, stride: Shape, padd
     axis = 0 if places[0] < 1 else 1
     before, after = padding[2 * axis : 2 * axis + 2]
     formula = output_formula(shape[2 + axis], span[axis], stride[axis], before, after)
-    raise ShapeError(
+    raise WindowError(
         f"{op}: a {window[0]}x{window[1]} window does not fit a {shape[2]}x{shape[3]} map: {formula}; "
         f"the map needs to be at least {max(span[0] - padding[0] - padding[1], 1)}x"
         f"{max(span[1] - padding[2] - padding[3], 1)}: give a larger input, a smaller window or more padding"
