@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import geometry
 from ..autograd import no_grad
-from ..errors import ArgumentError, CheckpointError, MinicnnError, calls, check, where
+from ..errors import ArgumentError, CheckpointError, MinicnnError, ShapeError, calls, check, where
 from ..geometry import Shape
 from ..tensor import Tensor
 from .window import Window
@@ -148,6 +148,10 @@ class Layer:
             return output
         except MinicnnError as error:
             error.locate(where())
+            if len(stack) == 1 and self._children and isinstance(error, ShapeError):
+                from .advice import advise
+
+                advise(self, inputs, error)
             raise
         finally:
             stack.pop()

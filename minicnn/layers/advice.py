@@ -1,0 +1,59 @@
+"""What to add to a shape error that comes out of a whole network: how large its input has to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import no_grad
+from ..errors import MinicnnError, ShapeError, WindowError
+from ..tensor import Tensor
+from .tracing import on_meta
+
+LARGEST = 4096
+"""Pixels; a network that needs more is not looked into."""
+
+
+def advise(model: Any, inputs: tuple[Any, ...], error: ShapeError) -> None:
+    """Add the smallest square input that the network takes, or the one that it is made for, to the message of `error`."""
+    shape = tuple(getattr(inputs[0], "shape", ())) if len(inputs) == 1 else ()
+    if len(shape) < 2:
+        return
+    recipe, advice = model.recipe, ""
+    if isinstance(error, WindowError) and len(shape) == 4:
+        smallest = smallest_input(model, shape[1])
+        if smallest is not None:
+            advice = f"the network needs an input of at least {smallest}x{smallest}"
+    if not advice and recipe is not None and shape[1:] != recipe.input_shape:
+        advice = f"{recipe.name} as it was created takes inputs of {'x'.join(map(str, recipe.input_shape))}"
+    if advice:
+        error.args = (f"{error.args[0]}; {advice}", *error.args[1:])
+
+
+def smallest_input(model: Any, channels: int) -> int | None:
+    """Height and width of the smallest square input that the model takes, by trying on the meta device; None if unknown."""
+    try:
+        twin = on_meta(model)[0].eval()
+    except MinicnnError:
+        return None
+
+    def outcome(size: int) -> str:
+        try:
+            with no_grad():
+                twin(Tensor(np.broadcast_to(np.float32(0), (1, channels, size, size)), device="meta"))
+        except WindowError:
+            return "too small"
+        except MinicnnError:
+            return "wrong"
+        return "right"
+
+    low, high = 0, 1  # low is too small, high is not
+    while outcome(high) == "too small":
+        low, high = high, 2 * high
+        if high > LARGEST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if outcome(middle) == "too small" else (low, middle)
+    return high if outcome(high) == "right" else None
