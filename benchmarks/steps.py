@@ -1,0 +1,197 @@
+"""Time whole training steps: forward, loss, backward, SGD with momentum; NumPy and C backends and PyTorch.
+
+    python benchmarks/steps.py                      all three networks, interleaved; prints a Markdown table
+    python benchmarks/steps.py alexnet_cifar        one of them
+
+PyTorch (CPU build) takes part where it is installed. Correctness first: before anything is timed, the loss and every
+gradient must agree with PyTorch's. All contestants run in one process in turn, round after round, with the same number
+of threads; the table gives medians. Peak memory is measured in a process of its own for each contestant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+import minicnn
+from minicnn import Tensor, models, ops, optim
+
+BATCH = {"lenet5": 128, "alexnet_cifar": 128, "alexnet": 16}
+LR, MOMENTUM, DECAY = 0.01, 0.9, 5e-4
+
+
+def inputs(name: str) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    shape = (BATCH[name], *models.info(name).input_shape)
+    classes = 1000 if name == "alexnet" else 10
+    return draw.standard_normal(shape, dtype=np.float32), draw.integers(0, classes, BATCH[name])
+
+
+def ours(name: str, backend: str, evaluating: bool = False):
+    """A function that does one step and gives the loss, and the model."""
+    minicnn.manual_seed(0)
+    model = models.create(name)
+    if evaluating:
+        model.eval()
+    optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
+    images, labels = inputs(name)
+
+    def step(update: bool = True) -> float:
+        with minicnn.use_backend(backend):
+            loss = ops.cross_entropy(model(Tensor(images)), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            if update:
+                optimizer.step()
+            return loss.item()
+
+    return step, model
+
+
+def theirs(name: str, threads: int, evaluating: bool = False):
+    """The same step in PyTorch, with the same weights."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(threads)
+    minicnn.manual_seed(0)
+    source = models.create(name)
+    network = nn.Sequential(*(converted(layer, nn) for layer in source_layers(source)))
+    with torch.no_grad():
+        for mine, yours in zip(source.parameters(), network.parameters(), strict=True):
+            yours.copy_(torch.from_numpy(mine.numpy()))
+    network.train(not evaluating)
+    optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
+    images, labels = map(torch.from_numpy, inputs(name))
+
+    def step(update: bool = True) -> float:
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        if update:
+            optimizer.step()
+        return loss.item()
+
+    return step, network
+
+
+def source_layers(model):
+    """The layers that compute, in order: the networks here are plain chains."""
+    return [layer for _, layer in model.named_layers() if not list(layer.children())]
+
+
+def converted(layer, nn):
+    kind = type(layer).__name__
+    if kind == "Conv2d":
+        k, c, r, s = layer.weight.shape
+        return nn.Conv2d(c * layer.groups, k, (r, s), layer.stride, padding_pair(layer.padding), layer.dilation, layer.groups, layer.bias is not None)
+    if kind == "Linear":
+        return nn.Linear(layer.weight.shape[1], layer.weight.shape[0], layer.bias is not None)
+    if kind in ("MaxPool2d", "AvgPool2d"):
+        return getattr(nn, kind)(layer.kernel_size, layer.stride, padding_pair(layer.padding), ceil_mode=layer.ceil_mode)
+    if kind == "LocalResponseNorm":
+        alpha = layer.alpha if layer.alpha_over_size else layer.alpha * layer.size
+        return nn.LocalResponseNorm(layer.size, alpha, layer.beta, layer.k)
+    if kind == "Dropout":
+        return nn.Dropout(layer.p)
+    return getattr(nn, kind)()
+
+
+def padding_pair(padding):
+    if isinstance(padding, tuple) and len(padding) == 4:
+        assert padding[0] == padding[1] and padding[2] == padding[3]
+        return padding[0], padding[2]
+    return padding
+
+
+def agree(name: str, threads: int) -> None:
+    """Loss and gradients must be PyTorch's, or there is nothing to time."""
+    their_step, network = theirs(name, threads, evaluating=True)
+    expected = their_step(update=False)
+    for backend in contestants(False):
+        our_step, model = ours(name, backend, evaluating=True)
+        loss = our_step(update=False)
+        assert abs(loss - expected) <= 1e-4 * abs(expected), (name, backend, loss, expected)
+        for (path, mine), yours in zip(model.named_parameters(), network.parameters(), strict=True):
+            a, b = mine.grad.numpy(), yours.grad.numpy()
+            error = np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-20)
+            assert error < 1e-3, f"{name}, {backend}: the gradient of {path} is off by {error:.2g}"
+
+
+def contestants(torch: bool) -> list[str]:
+    names = [b for b in ("numpy", "c") if b in minicnn.backends.available()]
+    return names + ["torch"] if torch else names
+
+
+def maker(name: str, who: str, threads: int):
+    return theirs(name, threads)[0] if who == "torch" else ours(name, who)[0]
+
+
+def peak_memory(name: str, who: str, threads: int) -> float:
+    """MiB at the peak of a process that does five steps."""
+    line = [sys.executable, __file__, name, "--threads", str(threads), "--memory-of", who]
+    return float(subprocess.run(line, capture_output=True, text=True, check=True, env=os.environ).stdout.split()[-1])
+
+
+def has_torch() -> bool:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("networks", nargs="*", default=list(BATCH), help=f"out of {', '.join(BATCH)}")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    minicnn.set_num_threads(arguments.threads)
+    if arguments.memory_of:
+        step = maker(arguments.networks[0], arguments.memory_of, arguments.threads)
+        for _ in range(5):
+            step()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    torch = has_torch()
+    print(f"{platform.machine()}, {arguments.threads} threads, NumPy {np.__version__}, minicnn {minicnn.__version__}" + (f", PyTorch {__import__('torch').__version__}" if torch else ""))
+    print("\n| network (batch) | contestant | step, ms | images/s | speed against PyTorch | peak memory, MiB |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    for name in arguments.networks:
+        if torch:
+            agree(name, arguments.threads)
+        steps = {who: maker(name, who, arguments.threads) for who in contestants(torch)}
+        times: dict[str, list[float]] = {who: [] for who in steps}
+        for step in steps.values():
+            step()
+            step()
+        for _ in range(arguments.rounds):
+            for who, step in steps.items():
+                repeats = max(1, round(0.3 / times[who][-1])) if times[who] else 1
+                start = time.perf_counter()
+                for _ in range(repeats):
+                    step()
+                times[who].append((time.perf_counter() - start) / repeats)
+        median = {who: statistics.median(values[1:]) for who, values in times.items()}
+        del steps
+        for who in median:
+            ratio = f"{median['torch'] / median[who]:.2f}" if torch else "-"
+            print(
+                f"| {name} ({BATCH[name]}) | {who} | {median[who] * 1e3:.1f} | {BATCH[name] / median[who]:,.0f} | {ratio} | "
+                f"{peak_memory(name, who, arguments.threads):,.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
