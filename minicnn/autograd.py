@@ -243,7 +243,9 @@ def _look(name: str, layer: str, inputs: Sequence[Any], results: Sequence[Any], 
         return
     bad = next(r for r in results if not _finite(r))
     kind = "a NaN" if bool((bad != bad).any()) else "an infinity"
-    raise AnomalyError(f"{layer + ': ' if layer else ''}{name}: {kind} first appeared here, in the {direction}")
+    error = AnomalyError(f"{layer + ': ' if layer else ''}{name}: {kind} first appeared here, in the {direction}")
+    error.located = bool(layer)  # the layers that it passes on its way out add nothing
+    raise error
 
 
 def _finite(array: Any) -> bool:
