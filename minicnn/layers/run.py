@@ -126,22 +126,9 @@ def run(container: Container, inputs: tuple[Any, ...]) -> Any:
 
 def _make(container: Container, fuse: bool, wanted: tuple[str, ...]) -> Plan:
     steps: list[_Step] = []
-    count = len(container.inputs)
-
-    def expand(inner: Container, sources: list[int], wanted: tuple[str, ...]) -> list[int]:
-        nonlocal count
-        numbers = dict(zip(inner.inputs, sources))
-        for node in inner.nodes():
-            given = [numbers[name] for name in node.inputs]
-            if fuse and _inlinable(node.layer):
-                (numbers[node.name],) = expand(node.layer, given, node.layer.outputs)  # type: ignore[arg-type, attr-defined]
-            else:
-                steps.append(_Step(node.layer, given, count))
-                numbers[node.name] = count
-                count += 1
-        return [numbers[name] for name in wanted]
-
-    outputs = expand(container, list(range(count)), wanted)
+    inputs = len(container.inputs)
+    outputs = _expand(container, list(range(inputs)), wanted, steps, inputs, fuse)
+    size = inputs + len(steps)
     steps = _needed(steps, outputs)
     if fuse:
         steps = _fuse(steps, outputs)
@@ -157,7 +144,26 @@ def _make(container: Container, fuse: bool, wanted: tuple[str, ...]) -> Plan:
     for step, gone in zip(steps, dead):
         call = Fused(step.layer, step.join, step.relu) if step.relu or step.join else step.layer
         made.append((call, step.sources[0] if len(step.sources) == 1 else step.sources, step.target, tuple(gone)))
-    return Plan(structure.version, fuse, wanted, made, count, outputs)
+    return Plan(structure.version, fuse, wanted, made, size, outputs)
+
+
+def _expand(
+    container: Any, sources: list[int], wanted: tuple[str, ...], steps: list[_Step], inputs: int, inline: bool
+) -> list[int]:
+    """Append the steps of a container that reads the values `sources`; give the numbers of the values `wanted`.
+
+    A module's function, not one inside `_make`: a function that calls itself through a closure is a reference cycle.
+    """
+    numbers = dict(zip(container.inputs, sources))
+    for node in container.nodes():
+        given = [numbers[name] for name in node.inputs]
+        if inline and _inlinable(node.layer):
+            inner: Any = node.layer
+            (numbers[node.name],) = _expand(inner, given, inner.outputs, steps, inputs, inline)
+        else:
+            numbers[node.name] = inputs + len(steps)
+            steps.append(_Step(node.layer, given, numbers[node.name]))
+    return [numbers[name] for name in wanted]
 
 
 def _inlinable(layer: Layer) -> bool:

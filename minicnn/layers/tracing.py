@@ -125,7 +125,10 @@ def trace(model: Layer, input_shape: Shape) -> Trace:
             twin(x)
     finally:
         calls.stack = outer
-    return Trace(model, shape, recorder.records())
+    records = recorder.records()
+    recorder.known.clear()  # the twin's hooks refer to the recorder: without its calls there is no cycle
+    recorder.open.clear()
+    return Trace(model, shape, records)
 
 
 @dataclass

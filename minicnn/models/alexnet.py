@@ -17,10 +17,18 @@ from ..layers import (
     MaxPool2d,
     ReLU,
     Sequential,
+    init,
 )
 from .registry import register
 
 PAPER = "Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional neural networks"
+
+
+def output(units: int, num_classes: int) -> Linear:
+    """The last layer, with the paper's initial weights: small, so that training starts from equal probabilities."""
+    layer = Linear(units, num_classes)
+    init.gaussian(layer.weight, 0.01)
+    return layer
 
 
 @register(
@@ -73,7 +81,7 @@ def alexnet(
         "flatten": Flatten(),
         "fc6": Linear(256 * 6 * 6, 4096), "relu6": ReLU(), "drop6": Dropout(dropout),
         "fc7": Linear(4096, 4096), "relu7": ReLU(), "drop7": Dropout(dropout),
-        "fc8": Linear(4096, num_classes),
+        "fc8": output(4096, num_classes),
     })  # fmt: skip
 
 
@@ -116,5 +124,5 @@ def alexnet_cifar(
         "flatten": Flatten(),
         "fc6": Linear(e * 4 * 4, hidden[0]), "relu6": ReLU(), "drop6": Dropout(dropout),
         "fc7": Linear(hidden[0], hidden[1]), "relu7": ReLU(), "drop7": Dropout(dropout),
-        "fc8": Linear(hidden[1], num_classes),
+        "fc8": output(hidden[1], num_classes),
     })  # fmt: skip
