@@ -205,6 +205,16 @@ def test_a_list_of_layers_as_attribute_is_refused():
         layer.blocks = [ReLU(), ReLU()]
 
 
+def test_a_name_that_every_layer_uses_is_refused_and_layers_is_free():
+    layer = Layer()
+    with pytest.raises(ArgumentError, match="choose another name"):
+        layer.window = 3
+    with pytest.raises(ArgumentError, match="choose another name"):
+        layer.training = ReLU()
+    layer.layers = Sequential(Linear(2, 2))
+    assert len(list(layer.train().parameters())) == 2
+
+
 def test_a_layer_without_forward_says_what_to_do():
     with pytest.raises(MinicnnError, match=r"define forward\(self, x\)"):
         Layer()(images(1, 2))
@@ -263,9 +273,9 @@ def test_a_state_that_does_not_fit_is_listed_and_changes_nothing():
 
 def test_train_and_eval_reach_every_layer():
     net = small()
-    assert all(layer.training for layer in net.layers())
-    assert net.eval() is net and not any(layer.training for layer in net.layers())
-    assert all(layer.training for layer in net.train().layers())
+    assert all(layer.training for _, layer in net.named_layers())
+    assert net.eval() is net and not any(layer.training for _, layer in net.named_layers())
+    assert all(layer.training for _, layer in net.train().named_layers())
 
 
 def test_a_frozen_batch_norm_keeps_and_uses_its_running_statistics():

@@ -2,11 +2,12 @@
 
 from . import init
 from .activation import Dropout, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
-from .base import Layer, Parameter, default_device
+from .base import Layer
 from .containers import Concat, Container, Graph, Residual, Sequential
 from .convolution import Conv2d, ConvTranspose2d
 from .linear import Linear
 from .normalisation import BatchNorm1d, BatchNorm2d, LocalResponseNorm
+from .parameter import Parameter, default_device
 from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .run import use_fusion
 from .shape import Add, Cat, Flatten, Identity, PadShortcut, ZeroPad2d

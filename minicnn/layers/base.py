@@ -1,72 +1,20 @@
-"""Layer: parameters, buffers and children by attribute, states, devices, hooks; Parameter; where new ones are made."""
+"""Layer: parameters, buffers and children by attribute; states, devices, hooks, errors."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
-
-import numpy as np
 
 from .. import geometry
 from ..autograd import no_grad
 from ..errors import ArgumentError, CheckpointError, MinicnnError, ShapeError, calls, check, where
 from ..geometry import Shape
 from ..tensor import Tensor
+from .parameter import Parameter
 from .window import Window
 
 Self = TypeVar("Self", bound="Layer")
 Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
-
-
-class _Defaults(threading.local):
-    device = "cpu"
-
-
-_defaults = _Defaults()
-
-
-@contextlib.contextmanager
-def default_device(device: str) -> Iterator[None]:
-    """Make new parameters on "cpu", "cuda" or "meta" inside the `with`, in this thread; on meta none is initialised."""
-    check(device in ("cpu", "cuda", "meta"), f"device is {device!r}: it must be cpu, cuda or meta")
-    before, _defaults.device = _defaults.device, device
-    try:
-        yield
-    finally:
-        _defaults.device = before
-
-
-class Parameter(Tensor):
-    """A Tensor that is learned.
-
-    lr_mult, decay_mult: factors on the learning rate and the weight decay of this parameter alone, as in Caffe.
-    """
-
-    __slots__ = ("decay_mult", "lr_mult")
-
-    lr_mult: float
-    decay_mult: float
-
-    def __init__(self, data: Any, requires_grad: bool = True, *, lr_mult: float = 1.0, decay_mult: float = 1.0) -> None:
-        super().__init__(data, requires_grad)
-        self.lr_mult, self.decay_mult = lr_mult, decay_mult
-
-
-def new_array(shape: Shape, value: float = 0.0) -> Tensor:
-    """A float32 Tensor filled with `value` on the default device; on meta it takes no memory."""
-    if _defaults.device == "meta":
-        return Tensor(np.broadcast_to(np.float32(0), shape), device="meta")
-    return Tensor(np.full(shape, value, np.float32), device=_defaults.device)
-
-
-def new_parameter(shape: Shape, fill: Callable[[Tensor], Any] | None = None, value: float = 0.0) -> Parameter:
-    """A float32 parameter on the default device, filled by `fill` (see `init`) or with `value`."""
-    parameter = Parameter(new_array(shape, value))
-    if fill is not None:
-        fill(parameter)
-    return parameter
 
 
 class structure:
@@ -170,12 +118,20 @@ class Layer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Layer):
+            check(
+                not hasattr(Layer, name),
+                f"{type(self).__name__}.{name}: every Layer has an attribute of that name: choose another name",
+            )
             self._register(name, value)
             return
         if isinstance(value, (list, tuple)) and value and all(isinstance(item, Layer) for item in value):
             raise ArgumentError(
                 f"{type(self).__name__}.{name} is a {type(value).__name__} of layers, whose parameters would not be "
                 "found: use Sequential(*layers), which can be indexed too"
+            )
+        if name in METHODS and not callable(value):
+            raise ArgumentError(
+                f"{type(self).__name__}.{name}: every Layer has a method of that name: choose another name"
             )
         state = self.__dict__
         if name in state["_children"]:
@@ -229,10 +185,6 @@ class Layer:
             start = path + "." if path else ""
             stack.extend([(start + name, child) for name, child in reversed(layer._children.items())])
 
-    def layers(self) -> Iterator[Layer]:
-        """This layer and all inside it, parents first, each once."""
-        return (layer for _, layer in self.named_layers())
-
     def children(self) -> Iterator[Layer]:
         """The layers directly inside this one."""
         return iter(self._children.values())
@@ -273,7 +225,7 @@ class Layer:
 
     def apply(self: Self, fn: Callable[[Layer], Any]) -> Self:
         """Call fn(layer) on every layer inside, then on this one. Returns self."""
-        for layer in reversed(list(self.layers())):
+        for _, layer in reversed(list(self.named_layers())):
             fn(layer)
         return self
 
@@ -348,7 +300,7 @@ class Layer:
 
     def train(self: Self, mode: bool = True) -> Self:
         """Behave as in training (dropout drops, batch norm uses the batch) or, with False, as in use. Returns self."""
-        for layer in self.layers():
+        for _, layer in self.named_layers():
             layer.__dict__["training"] = bool(mode)
         return self
 
@@ -376,7 +328,7 @@ class Layer:
         return self._freeze(False)
 
     def _freeze(self: Self, flag: bool) -> Self:
-        for layer in self.layers():
+        for _, layer in self.named_layers():
             layer.__dict__["frozen"] = flag
         return self.requires_grad_(not flag)
 
@@ -413,6 +365,10 @@ class Layer:
             return head + ")"
         rows = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._children.items()]
         return "\n  ".join([head, *rows]) + "\n)"
+
+
+METHODS = frozenset(name for name, value in vars(Layer).items() if callable(value) and name != "forward")
+"""What an attribute of a layer of one's own may not be called."""
 
 
 def count(value: Any, name: str, least: int = 1) -> int:

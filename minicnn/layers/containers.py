@@ -28,6 +28,10 @@ class Container(Layer):
         nodes = self.nodes()
         return (nodes[-1].name if nodes else self.inputs[0],)
 
+    def all_outputs(self) -> bool:
+        """Whether outputs for training only are wanted now."""
+        return False
+
     def nodes(self) -> list[Node]:
         """The layers inside, in an order in which they can run, and where the inputs of each come from."""
         return []
@@ -240,7 +244,10 @@ class Graph(Container):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return self._main + self._extra if self._extra and (self.training or tracing.active()) else self._main
+        return self._main + self._extra if self.all_outputs() else self._main
+
+    def all_outputs(self) -> bool:
+        return bool(self._extra) and (self.training or tracing.active())
 
     def nodes(self) -> list[Node]:
         return [Node(name, self._children[name], self.sources[name]) for name in self._order]

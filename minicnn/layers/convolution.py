@@ -11,7 +11,8 @@ from ..errors import ArgumentError, check
 from ..geometry import Padding, Pair, Shape
 from ..tensor import Tensor
 from . import init
-from .base import Layer, compact, count, new_parameter
+from .base import Layer, compact, count
+from .parameter import new_parameter
 from .window import Window
 
 

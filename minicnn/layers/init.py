@@ -132,9 +132,9 @@ def filler(kind: str, **options: Any) -> Callable[[Tensor], Tensor]:
 
 def fill(model: Any, weight: Callable[[Tensor], Any], bias: Callable[[Tensor], Any] | None = None) -> Any:
     """Fill the `weight` (two axes or more) and, if asked, the `bias` of every layer inside `model`. Returns it."""
-    if not hasattr(model, "layers"):
+    if not hasattr(model, "named_layers"):
         raise ArgumentError(f"fill: model is {type(model).__name__}: it must be a Layer")
-    for layer in model.layers():
+    for _, layer in model.named_layers():
         own = layer._parameters
         if "weight" in own and own["weight"].ndim >= 2:
             weight(own["weight"])

@@ -8,7 +8,8 @@ from .. import ops
 from ..geometry import Shape
 from ..tensor import Tensor
 from . import init
-from .base import Layer, count, new_parameter
+from .base import Layer, count
+from .parameter import new_parameter
 
 
 class Linear(Layer):

@@ -7,7 +7,8 @@ from typing import Any
 from .. import ops
 from ..errors import check
 from ..tensor import Tensor
-from .base import Layer, count, new_array, new_parameter
+from .base import Layer, count
+from .parameter import new_array, new_parameter
 
 
 class BatchNorm2d(Layer):

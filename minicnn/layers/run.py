@@ -92,7 +92,7 @@ class Plan(NamedTuple):
 
     version: int
     fused: bool
-    wanted: tuple[str, ...]
+    all_outputs: bool
     steps: list[tuple[Any, Any, int, tuple[int, ...]]]
     size: int
     outputs: list[int]
@@ -102,9 +102,12 @@ def run(container: Container, inputs: tuple[Any, ...]) -> Any:
     """Call the container's layers in order. One output comes as it is, several as a tuple."""
     plan = container.__dict__.get("_plan")
     fuse = _Fusion.on and not detecting_anomaly()
-    wanted = container.outputs
-    if plan is None or plan.version != structure.version or plan.fused is not fuse or plan.wanted != wanted:
-        plan = container.__dict__["_plan"] = _make(container, fuse, wanted)
+    all_outputs = container.all_outputs()
+    if (
+        plan is None or plan.version != structure.version or plan.fused is not fuse
+        or plan.all_outputs is not all_outputs
+    ):  # fmt: skip
+        plan = container.__dict__["_plan"] = _make(container, fuse, all_outputs)
     if len(inputs) != len(container.inputs):
         raise ArgumentError(
             f"{type(container).__name__} was called with {len(inputs)} inputs: it takes {len(container.inputs)} "
@@ -124,10 +127,11 @@ def run(container: Container, inputs: tuple[Any, ...]) -> Any:
     return tuple([values[number] for number in plan.outputs])
 
 
-def _make(container: Container, fuse: bool, wanted: tuple[str, ...]) -> Plan:
+def _make(container: Container, fuse: bool, all_outputs: bool) -> Plan:
+    version = structure.version  # read first: a change meanwhile makes the plan old at once
     steps: list[_Step] = []
     inputs = len(container.inputs)
-    outputs = _expand(container, list(range(inputs)), wanted, steps, inputs, fuse)
+    outputs = _expand(container, list(range(inputs)), container.outputs, steps, inputs, fuse)
     size = inputs + len(steps)
     steps = _needed(steps, outputs)
     if fuse:
@@ -144,7 +148,7 @@ def _make(container: Container, fuse: bool, wanted: tuple[str, ...]) -> Plan:
     for step, gone in zip(steps, dead):
         call = Fused(step.layer, step.join, step.relu) if step.relu or step.join else step.layer
         made.append((call, step.sources[0] if len(step.sources) == 1 else step.sources, step.target, tuple(gone)))
-    return Plan(structure.version, fuse, wanted, made, size, outputs)
+    return Plan(version, fuse, all_outputs, made, size, outputs)
 
 
 def _expand(

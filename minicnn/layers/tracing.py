@@ -18,7 +18,8 @@ from ..autograd import no_grad
 from ..errors import ArgumentError, calls
 from ..geometry import Shape, is_integer
 from ..tensor import Tensor
-from .base import Layer, Parameter
+from .base import Layer
+from .parameter import Parameter
 
 
 class _Tracing(threading.local):
@@ -89,7 +90,7 @@ def on_meta(model: Layer) -> tuple[Any, dict[int, Layer]]:
         # Zero strides: a shape without memory, whatever the size.
         empty = Tensor(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape), device="meta")
         memo[id(tensor)] = Parameter(empty) if isinstance(tensor, Parameter) else empty
-    for layer in model.layers():
+    for _, layer in model.named_layers():
         memo[id(layer._hooks)] = {}
     try:
         twin = copy.deepcopy(model, memo)
@@ -97,7 +98,7 @@ def on_meta(model: Layer) -> tuple[Any, dict[int, Layer]]:
         raise ArgumentError(
             f"trace: {type(model).__name__} cannot be copied ({error}): keep open files, locks and the like out of its attributes"
         ) from error
-    return twin, {id(memo[id(layer)]): layer for layer in model.layers() if id(layer) in memo}
+    return twin, {id(memo[id(layer)]): layer for _, layer in model.named_layers() if id(layer) in memo}
 
 
 def trace(model: Layer, input_shape: Shape) -> Trace:
@@ -115,7 +116,7 @@ def trace(model: Layer, input_shape: Shape) -> Trace:
     twin, originals = on_meta(model)
     twin.eval()
     recorder = _Recorder({id(layer): path for path, layer in twin.named_layers()}, originals)
-    for layer in twin.layers():
+    for _, layer in twin.named_layers():
         layer._hooks = {0: recorder}
     x = Tensor(np.broadcast_to(np.float32(0), (1, *shape)), device="meta")
     recorder.known[id(x)] = (x, [])
