@@ -1,0 +1,168 @@
+/* The weight gradient of a convolution. The naive version is Reference.conv2d_weight_grad.
+ *
+ * dweight = dy (filters x pixels) times the im2col matrix (pixels x window), contracted over the pixels of all images.
+ * A job copies its images to a stripe of scratch memory with the channels last and a border of zeros: there a row of
+ * the window is contiguous for every pixel, whatever the stride, and the packing is a plain copy. The threads share out the
+ * pixels; each sums up tiles of its own, which are added in a fixed order at the end.
+ */
+#ifndef real
+#define SOURCE "conv_weight.c"
+#include "twice.h"
+#else
+
+#include "tile.h"
+
+typedef struct {
+    int64_t C, M, N; /* of one group: channels, filters, and the window's R*S*C numbers */
+    int64_t images, lines, blocks_n, blocks_p, parts;
+    int64_t height, width; /* of a stripe */
+    int mr;
+    int64_t tiles, slots, stripe, packed_a, per_thread;
+} NAME(shares);
+
+static NAME(shares) NAME(share)(const conv2d_geometry *g, int threads)
+{
+    NAME(shares) s = {.C = g->C / g->G, .M = g->K / g->G};
+    s.N = s.C * g->R * g->S;
+    int64_t pixels = g->P * g->Q;
+    s.images = pixels <= KC ? larger(1, smaller(ceil_div(g->N, threads), 2 * KC / larger(pixels, 1))) : 1;
+    s.lines = pixels <= 4 * KC ? g->P : larger(1, 4 * KC / g->Q);
+    s.blocks_n = ceil_div(g->N, s.images);
+    s.blocks_p = ceil_div(g->P, s.lines);
+    s.parts = g->G >= threads ? 1 : larger(1, smaller(s.blocks_n * s.blocks_p, ceil_div(threads, g->G)));
+    s.height = (s.lines - 1) * g->stride_h + (g->R - 1) * g->dilation_h + 1;
+    s.width = (g->Q - 1) * g->stride_w + (g->S - 1) * g->dilation_w + 1;
+    s.mr = NAME(panel_rows)(s.M);
+    s.tiles = round_up(s.M, s.mr) * round_up(s.N, NR);
+    s.slots = s.parts > 1 ? g->G * s.parts : threads;
+    s.stripe = round_up(s.images * s.height * s.width * s.C + LANES, LINE);
+    s.packed_a = round_up(KC * s.M, LINE);
+    s.per_thread = s.stripe + s.packed_a + KC * NR + LINE + round_up(2 * KC * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
+    return s;
+}
+
+int64_t NAME(conv2d_weight_grad_scratch)(const conv2d_geometry *g, int threads)
+{
+    int64_t most = 0;
+    for (int t = 1; t <= threads; t++) {
+        NAME(shares) s = NAME(share)(g, t);
+        most = larger(most, s.slots * s.tiles + t * s.per_thread);
+    }
+    return most * REAL_BYTES + 4096;
+}
+
+/* Lines p0 .. p1 - 1 of the images n0 .. n1 - 1 as the windows see them: stripe[n][h][w][c]. */
+static void NAME(channels_last)(
+    const real *x, const conv2d_geometry *g, const NAME(shares) *s, int64_t group, int64_t n0, int64_t n1, int64_t p0,
+    int64_t p1, real *stripe)
+{
+    int64_t low = smaller(s->width, g->left), high = larger(low, smaller(s->width, g->W + g->left));
+    int64_t height = s->height - (s->lines - (p1 - p0)) * g->stride_h, area = g->H * g->W;
+    for (int64_t n = n0; n < n1; n++)
+        for (int64_t i = 0; i < height; i++) {
+            real *line = stripe + ((n - n0) * s->height + i) * s->width * s->C;
+            int64_t h = p0 * g->stride_h + i - g->top;
+            if (h < 0 || h >= g->H) {
+                memset(line, 0, (size_t)(s->width * s->C) * REAL_BYTES);
+                continue;
+            }
+            const real *from = x + ((n * g->G + group) * s->C) * area + h * g->W - g->left;
+            memset(line, 0, (size_t)(low * s->C) * REAL_BYTES);
+            /* Eight channels at a time: as many lines of the cache are read as written. */
+            for (int64_t c0 = 0; c0 < s->C; c0 += 8) {
+                int64_t c1 = smaller(s->C, c0 + 8);
+                for (int64_t w = low; w < high; w++)
+                    for (int64_t c = c0; c < c1; c++)
+                        line[w * s->C + c] = from[c * area + w];
+            }
+            memset(line + high * s->C, 0, (size_t)((s->width - high) * s->C) * REAL_BYTES);
+        }
+}
+
+/* Add the products of a block's pixels to the tiles. */
+static void NAME(add_block)(
+    const real *dy, const conv2d_geometry *g, const NAME(shares) *s, int64_t group, int64_t n0, int64_t n1, int64_t p0,
+    int64_t p1, const real *stripe, real *tiles, real *scratch, int *started)
+{
+    real *packed_a = scratch, *packed_b = packed_a + s->packed_a;
+    int64_t *at_dy = (int64_t *)(packed_b + KC * NR + LINE), *at_x = at_dy + KC;
+    columns window = {g->S, s->C, g->dilation_h * s->width * s->C, g->dilation_w * s->C, 1};
+    window = NAME(merged)(window);
+    int64_t pixels = (n1 - n0) * (p1 - p0) * g->Q, blocks = ceil_div(pixels, KC), kc_most = ceil_div(pixels, larger(blocks, 1));
+    for (int64_t first = 0; first < pixels; first += kc_most) {
+        int64_t kc = smaller(kc_most, pixels - first), q = first % g->Q, line = first / g->Q;
+        int64_t p = line % (p1 - p0), n = line / (p1 - p0);
+        for (int64_t k = 0; k < kc; k++) {
+            at_dy[k] = ((n0 + n) * g->K * g->P + p0 + p) * g->Q + q;
+            at_x[k] = ((n * s->height + p * g->stride_h) * s->width + q * g->stride_w) * s->C;
+            if (++q == g->Q) {
+                q = 0;
+                if (++p == p1 - p0)
+                    p = 0, n++;
+            }
+        }
+        for (int64_t m = 0; m < s->M; m += s->mr)
+            NAME(pack_a)(dy + group * s->M * g->P * g->Q, g->P * g->Q, (rows_of){at_dy, 0}, m,
+                         (int)smaller(s->mr, s->M - m), kc, packed_a + m * kc);
+        real *tile = tiles;
+        for (int64_t j = 0; j < s->N; j += NR) {
+            NAME(pack_b)(stripe, (rows_of){at_x, 0}, 0, kc, &window, j, smaller(NR, s->N - j), 1, packed_b);
+            for (int64_t m = 0; m < s->M; m += s->mr, tile += s->mr * NR)
+                NAME(micro)((int)smaller(s->mr, s->M - m), kc, packed_a + m * kc, packed_b, tile, *started);
+        }
+        *started = 1;
+    }
+}
+
+/* out[k][c][r][s] of one filter: the sum over the parts of their tiles. */
+static void NAME(gather_filter)(
+    const conv2d_geometry *g, const NAME(shares) *s, const real *tiles, int64_t parts, int64_t m, real *out)
+{
+    int64_t panels = ceil_div(s->M, s->mr), window = g->R * g->S;
+    const real *row = tiles + m / s->mr * s->mr * NR + m % s->mr * NR;
+    for (int64_t tap = 0, j = 0; tap < window; tap++)
+        for (int64_t c = 0; c < s->C; c++, j++) {
+            const real *at = row + j / NR * panels * s->mr * NR + j % NR;
+            real sum = at[0];
+            for (int64_t part = 1; part < parts; part++)
+                sum += at[part * s->tiles];
+            out[c * window + tap] = sum;
+        }
+}
+
+void NAME(conv2d_weight_grad)(
+    const real *dy, const real *x, const conv2d_geometry *g, real *out, void *scratch, int threads)
+{
+    threads = team(threads, g->N * g->K * g->P * g->Q * (g->C / g->G) * g->R * g->S, 100000);
+    NAME(shares) s = NAME(share)(g, threads);
+    real *all_tiles = scratch, *private = all_tiles + s.slots * s.tiles;
+    int64_t blocks = s.blocks_n * s.blocks_p;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+#pragma omp for schedule(dynamic)
+        for (int64_t job = 0; job < g->G * s.parts; job++) {
+            int64_t group = job / s.parts, part = job % s.parts;
+            real *stripe = private + thread_index() * s.per_thread;
+            real *tiles = all_tiles + (s.parts > 1 ? job : thread_index()) * s.tiles;
+            int started = 0;
+            for (int64_t block = blocks * part / s.parts; block < blocks * (part + 1) / s.parts; block++) {
+                int64_t n0 = block / s.blocks_p * s.images, n1 = smaller(g->N, n0 + s.images);
+                int64_t p0 = block % s.blocks_p * s.lines, p1 = smaller(g->P, p0 + s.lines);
+                NAME(channels_last)(x, g, &s, group, n0, n1, p0, p1, stripe);
+                NAME(add_block)(dy, g, &s, group, n0, n1, p0, p1, stripe, tiles, stripe + s.stripe, &started);
+            }
+            if (!started)
+                memset(tiles, 0, (size_t)s.tiles * REAL_BYTES);
+            if (s.parts == 1)
+                for (int64_t m = 0; m < s.M; m++)
+                    NAME(gather_filter)(g, &s, tiles, 1, m, out + (group * s.M + m) * s.N);
+        }
+        if (s.parts > 1) {
+#pragma omp for schedule(static)
+            for (int64_t k = 0; k < g->K; k++)
+                NAME(gather_filter)(g, &s, all_tiles + k / s.M * s.parts * s.tiles, s.parts, k % s.M, out + k * s.N);
+        }
+    }
+}
+
+#endif

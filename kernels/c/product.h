@@ -1,0 +1,96 @@
+/* A block of a matrix product on one thread, from packed A and abstract B to the destination. Included once per real type. */
+#include "tile.h"
+
+/* Columns that are packed at a time: KC x NC numbers of B stay in the second-level cache while all of A passes by. */
+#define NC (1024 / REAL_BYTES)
+
+typedef struct {
+    const real *packed; /* A: panels of mr rows over all of K */
+    int mr;
+    int64_t M, K;
+    const real *b;
+    rows_of ks;
+    columns from;
+    int slack; /* b may be read LANES - 1 numbers past any run */
+    real *c;   /* row m of C starts at c + m*c_row */
+    int64_t c_row;
+    columns to;
+    const real *row_bias, *column_bias; /* or NULL */
+    int relu;
+} NAME(product);
+
+#define product NAME(product)
+
+/* Numbers of scratch that one thread needs to multiply M rows over K. */
+UNUSED static int64_t NAME(multiply_scratch)(int64_t M, int64_t K)
+{
+    return KC * NC + LINE + (K > KC ? round_up(M, NAME(panel_rows)(M)) * NC : 0);
+}
+
+/* max(v, 0) that keeps a NaN. */
+INLINE real NAME(positive)(real v) { return v < 0 ? 0 : v; }
+
+static void NAME(write_row)(const real *t, real *d, int64_t n, int64_t step, real bias, int relu)
+{
+    if (step != 1)
+        for (int64_t j = 0; j < n; j++) {
+            real v = t[j] + bias;
+            d[j * step] = relu ? NAME(positive)(v) : v;
+        }
+    else if (relu)
+        for (int64_t j = 0; j < n; j++)
+            d[j] = NAME(positive)(t[j] + bias);
+    else
+        for (int64_t j = 0; j < n; j++)
+            d[j] = t[j] + bias;
+}
+
+/* Rows m0 .. m0 + mr - 1 of the destination take a tile: its first columns as the runs say. */
+static void NAME(write_tile)(const product *p, real *tile, int64_t m0, int mr, int64_t first, const run *runs, int found)
+{
+    for (int i = 0; i < mr; i++) {
+        real *t = tile + i * NR, *row = p->c + (m0 + i) * p->c_row;
+        real bias = p->row_bias ? p->row_bias[m0 + i] : 0;
+        if (p->column_bias)
+            for (int f = 0; f < found; f++)
+                for (int64_t j = 0; j < runs[f].length; j++)
+                    t[runs[f].at + j] += p->column_bias[first + runs[f].at + j];
+        if (found == 1 && runs->length == NR && p->to.step == 1)
+            NAME(write_row)(t, row + runs->offset, NR, 1, bias, p->relu);
+        else
+            for (int f = 0; f < found; f++)
+                NAME(write_row)(t + runs[f].at, row + runs[f].offset, runs[f].length, p->to.step, bias, p->relu);
+    }
+}
+
+/* Columns j0 .. j1 - 1 of the panels panel0 .. panel1 - 1. scratch: multiply_scratch numbers, aligned to LINE. */
+UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t panel1, int64_t j0, int64_t j1, real *scratch)
+{
+    real *packed_b = scratch, *tiles = scratch + KC * NC + LINE;
+    real one_tile[MR * NR] __attribute__((aligned(LINE)));
+    int64_t blocks = larger(1, ceil_div(p->K, KC)), kc_most = ceil_div(p->K, blocks);
+    for (int64_t j = j0; j < j1; j += NC) {
+        int64_t count = smaller(NC, j1 - j);
+        for (int64_t block = 0; block < blocks; block++) {
+            int64_t k0 = block * kc_most, kc = smaller(kc_most, p->K - k0);
+            for (int64_t jr = 0; jr < count; jr += NR)
+                NAME(pack_b)(p->b, p->ks, k0, kc, &p->from, j + jr, smaller(NR, count - jr), p->slack, packed_b + jr * kc_most);
+            real *tile = blocks == 1 ? one_tile : tiles;
+            for (int64_t panel = panel0; panel < panel1; panel++) {
+                int64_t m0 = panel * p->mr;
+                int mr = (int)smaller(p->mr, p->M - m0);
+                const real *a = p->packed + m0 * p->K + k0 * mr;
+                for (int64_t jr = 0; jr < count; jr += NR) {
+                    NAME(micro)(mr, kc, a, packed_b + jr * kc_most, tile, block > 0);
+                    if (block == blocks - 1) {
+                        run runs[NR];
+                        int found = NAME(find_runs)(&p->to, j + jr, smaller(NR, count - jr), runs);
+                        NAME(write_tile)(p, tile, m0, mr, j + jr, runs, found);
+                    }
+                    if (blocks > 1)
+                        tile += p->mr * NR;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+/* The heart of every matrix product: packing, the microkernel and the write-back. Included once per real type.
+ *
+ * A product C (M x N) = A (M x K) B (K x N) is cut into panels: A into `mr` rows, B into NR columns, K into blocks of KC. A
+ * packed panel of A holds for each k its mr numbers, a packed panel of B its NR numbers, one k after the other, so that the
+ * microkernel reads both straight through. Operands are abstract until they are packed: a row k of B starts at a
+ * tabled or strided offset, and its columns are runs of neighbours in memory. A matrix has one run; in the im2col view of
+ * an image a run is what lies side by side in one row of pixels. So a convolution needs no column matrix.
+ */
+
+#define LANES (VECTOR_BYTES / REAL_BYTES)
+#define NR (2 * LANES)
+#define KC 256
+
+typedef real NAME(vector) __attribute__((vector_size(VECTOR_BYTES)));
+typedef real NAME(unaligned) __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BYTES), may_alias));
+
+#define vector NAME(vector)
+#define unaligned NAME(unaligned)
+#define run NAME(run)
+#define columns NAME(columns)
+#define rows_of NAME(rows_of)
+
+/* `length` columns of a panel, from column `at` on, that lie one `step` apart from `offset`. */
+typedef struct {
+    int64_t at, length, offset;
+} run;
+
+/* Column j = (n*rows + i)*width + q of an operand lies at n*image + i*row + q*step. */
+typedef struct {
+    int64_t rows, width, image, row, step;
+} columns;
+
+/* Row k of an operand starts at table[k], or without a table at k*stride. */
+typedef struct {
+    const int64_t *table;
+    int64_t stride;
+} rows_of;
+
+/* Columns whose rows of pixels follow each other without a gap are longer runs. */
+UNUSED static columns NAME(merged)(columns c)
+{
+    if (c.row == c.width * c.step) {
+        c.width *= c.rows;
+        c.row = c.width * c.step;
+        c.rows = 1;
+        if (c.image == c.row)
+            c.width = INT64_MAX / 4;
+    }
+    return c;
+}
+
+/* The runs of columns first .. first + count - 1; at most NR of them. */
+static int NAME(find_runs)(const columns *c, int64_t first, int64_t count, run *runs)
+{
+    int found = 0;
+    int64_t line = first / c->width, q = first % c->width;
+    int64_t n = line / c->rows, i = line % c->rows;
+    for (int64_t at = 0; at < count;) {
+        int64_t length = smaller(c->width - q, count - at);
+        runs[found++] = (run){at, length, n * c->image + i * c->row + q * c->step};
+        at += length;
+        q = 0;
+        if (++i == c->rows)
+            i = 0, n++;
+    }
+    return found;
+}
+
+/* Pack rows m0 .. m0 + mr - 1 of A, whose number (m, k) lies at a[m*stride + offset of k], for all K: dst[k*mr + i]. */
+static void NAME(pack_a)(const real *a, int64_t stride, rows_of ks, int64_t m0, int mr, int64_t K, real *restrict dst)
+{
+    a += m0 * stride;
+    if (!ks.table && stride == 1) {
+        for (int64_t k = 0; k < K; k++)
+            for (int i = 0; i < mr; i++)
+                dst[k * mr + i] = a[k * ks.stride + i];
+        return;
+    }
+    /* Short stretches of k, so that the lines written are still in the cache when the next row comes to them. */
+    for (int64_t k0 = 0; k0 < K; k0 += 64) {
+        int64_t k1 = smaller(K, k0 + 64);
+        for (int i = 0; i < mr; i++) {
+            const real *row = a + i * stride;
+            if (ks.table)
+                for (int64_t k = k0; k < k1; k++)
+                    dst[k * mr + i] = row[ks.table[k]];
+            else
+                for (int64_t k = k0; k < k1; k++)
+                    dst[k * mr + i] = row[k * ks.stride];
+        }
+    }
+}
+
+/* Copy n numbers. With slack, whole vectors: up to LANES - 1 numbers more are read and written. */
+INLINE void NAME(copy_run)(const real *src, real *dst, int64_t n, int slack)
+{
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        *(unaligned *)(dst + i) = *(const unaligned *)(src + i);
+    if (i < n) {
+        if (slack)
+            *(unaligned *)(dst + i) = *(const unaligned *)(src + i);
+        else
+            for (; i < n; i++)
+                dst[i] = src[i];
+    }
+}
+
+/* Pack rows k0 .. k0 + kc - 1 of a panel of B with unit column step; columns from count on become 0. With slack, b may be
+ * read and dst written LANES - 1 numbers further. */
+INLINE void NAME(pack_b_runs)(
+    const real *b, rows_of ks, int64_t k0, int64_t kc, const run *runs, int found, int64_t count, real *dst, const int slack)
+{
+    for (int64_t k = k0; k < k0 + kc; k++, dst += NR) {
+        const real *row = b + (ks.table ? ks.table[k] : k * ks.stride);
+        if (found == 1 && count == NR) {
+            const unaligned *from = (const unaligned *)(row + runs->offset);
+            ((vector *)dst)[0] = from[0];
+            ((vector *)dst)[1] = from[1];
+            continue;
+        }
+        for (int f = 0; f < found; f++)
+            NAME(copy_run)(row + runs[f].offset, dst + runs[f].at, runs[f].length, slack);
+        for (int64_t j = count; j < NR; j++)
+            dst[j] = 0;
+    }
+}
+
+/* As above for one run with any column step; a transposed matrix is contiguous along k. */
+static void NAME(pack_b_strided)(
+    const real *b, rows_of ks, int64_t k0, int64_t kc, const run *runs, int64_t step, int64_t count, real *dst)
+{
+    b += runs->offset + k0 * ks.stride;
+    for (int64_t k1 = 0; k1 < kc; k1 += 32) {
+        int64_t k2 = smaller(kc, k1 + 32);
+        for (int64_t j = 0; j < NR; j++) {
+            if (j < count)
+                for (int64_t k = k1; k < k2; k++)
+                    dst[k * NR + j] = b[k * ks.stride + j * step];
+            else
+                for (int64_t k = k1; k < k2; k++)
+                    dst[k * NR + j] = 0;
+        }
+    }
+}
+
+static void NAME(pack_b)(
+    const real *b, rows_of ks, int64_t k0, int64_t kc, const columns *c, int64_t first, int64_t count, int slack, real *dst)
+{
+    run runs[NR];
+    int found = NAME(find_runs)(c, first, count, runs);
+    if (c->step != 1)
+        NAME(pack_b_strided)(b, ks, k0, kc, runs, c->step, count, dst);
+    else if (slack)
+        NAME(pack_b_runs)(b, ks, k0, kc, runs, found, count, dst, 1);
+    else
+        NAME(pack_b_runs)(b, ks, k0, kc, runs, found, count, dst, 0);
+}
+
+/* tile (mr x NR) = or += panel of A times panel of B, over kc. tile and b are aligned to LINE. */
+INLINE void NAME(micro_rows)(const int mr, int64_t kc, const real *a, const real *b, real *tile, int add)
+{
+    vector sum[MR][2];
+    vector *t = (vector *)tile;
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) {
+        sum[i][0] = add ? t[2 * i] : (vector){0};
+        sum[i][1] = add ? t[2 * i + 1] : (vector){0};
+    }
+    for (int64_t k = 0; k < kc; k++) {
+        vector b0 = ((const vector *)b)[0], b1 = ((const vector *)b)[1];
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++) {
+            sum[i][0] += a[i] * b0;
+            sum[i][1] += a[i] * b1;
+        }
+        a += mr;
+        b += NR;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) {
+        t[2 * i] = sum[i][0];
+        t[2 * i + 1] = sum[i][1];
+    }
+}
+
+/* A panel may have any height up to MR: each has its own code, so that the sums stay in registers. */
+static void NAME(micro)(int mr, int64_t kc, const real *a, const real *b, real *tile, int add)
+{
+#define ROWS(n) case n: NAME(micro_rows)(n, kc, a, b, tile, add); break
+    switch (mr) {
+        ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6);
+#if MR > 6
+        ROWS(7); ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12);
+#endif
+#if MR > 12
+        ROWS(13); ROWS(14);
+#endif
+    }
+#undef ROWS
+}
+
+/* The height of the panels that cut M rows most evenly. */
+UNUSED static int NAME(panel_rows)(int64_t M) { return (int)ceil_div(larger(M, 1), ceil_div(larger(M, 1), MR)); }
