@@ -192,7 +192,8 @@ class ReduceOnPlateau(_Shown):
         self._best = worst if state["best"] is None else float(state["best"])
 
 
-def _watcher(schedule: Any) -> ReduceOnPlateau | None:
+def watcher_of(schedule: Any) -> ReduceOnPlateau | None:
+    """The ReduceOnPlateau in a schedule, if there is one."""
     while isinstance(schedule, Warmup):
         schedule = schedule.schedule
     return schedule if isinstance(schedule, ReduceOnPlateau) else None
@@ -228,7 +229,7 @@ class Scheduler:
 
     def observe(self, result: float) -> None:
         """Show the newest result to a ReduceOnPlateau (also inside a Warmup); other schedules do not look at it."""
-        watcher = _watcher(self.schedule)
+        watcher = watcher_of(self.schedule)
         if watcher is not None:
             watcher.observe(result)
             self._apply()
@@ -239,7 +240,7 @@ class Scheduler:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        watcher = _watcher(self.schedule)
+        watcher = watcher_of(self.schedule)
         return {
             "step": self.step_number,
             "base_lrs": self.base_lrs,
@@ -248,7 +249,7 @@ class Scheduler:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken. Raises CheckpointError where the groups or the schedule differ in kind."""
-        watcher = _watcher(self.schedule)
+        watcher = watcher_of(self.schedule)
         fits = len(state["base_lrs"]) == len(self.optimizer.param_groups) and (watcher is None) == (
             state["watched"] is None
         )

@@ -1,0 +1,203 @@
+"""The `minicnn` command: info, train, summary, predict."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import BackendError, DataError, MinicnnError
+from .training.job import Job, run
+from .version import __version__
+
+
+class _App(typer.Typer):
+    """Shows an error of minicnn as one line, with exit status 1, in place of a traceback."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except MinicnnError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _new_app(**options: Any) -> _App:
+    return _App(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **options)
+
+
+app = _new_app(
+    no_args_is_help=True, help="Convolutional networks from scratch, with the arithmetic beside every layer."
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"minicnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def info() -> None:
+    """What computes here, and how to get what is missing."""
+    import numpy as np
+
+    from . import backends
+    from .training.checkpoint import environment
+
+    def line(name: str, value: object) -> None:
+        print(f"{name:<16} {value}")
+
+    line("minicnn", f"{__version__} in {Path(__file__).parent}")
+    line("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
+    line("NumPy", np.__version__)
+    for name in ("c", "numpy", "cuda", "meta"):
+        try:
+            backends.get(name)
+            line(f"backend {name}", "available")
+        except BackendError as error:
+            line(f"backend {name}", f"not available: {error}")
+    here = environment()
+    line("in use", f"backend {here['backend']}, precision {here['precision']}, {here['threads']} threads")
+    if here["backend"] == "c":
+        from .backends import c
+
+        built = c.build_info()
+        line("compiler", built["compiler"])
+        line("instruction set", f"{built['isa']}, of {', '.join(built['isas'])}; MINICNN_ISA forces a lower one")
+        line(
+            "OpenMP",
+            built["openmp"] or "not there: one thread; install it (macOS: brew install libomp) and minicnn again",
+        )
+    try:
+        import cupy
+
+        line("CuPy", cupy.__version__)
+    except ImportError:
+        line("CuPy", "not installed: pip install -e '.[cuda]', for NVIDIA GPUs")
+    missing = [name for name in ("matplotlib", "PIL", "pooch", "safetensors", "tqdm") if not _importable(name)]
+    line("for training", "complete" if not missing else f"lacks {', '.join(missing)}: pip install -e '.[train]'")
+
+
+def _importable(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
+
+
+def training_command(defaults: Job) -> Callable[..., None]:
+    """A command-line function whose options stand at the settings of `defaults`."""
+
+    def train(
+        model: Annotated[str, typer.Option(help="A network of the zoo for 32x32 images.")] = defaults.model,
+        epochs: Annotated[
+            int | None,
+            typer.Option(help=f"Default: {defaults.epochs}, or {defaults.sample_epochs} on the sample.", min=1),
+        ] = None,
+        batch_size: Annotated[int, typer.Option(help="Images in a step.", min=1)] = defaults.batch_size,
+        lr: Annotated[float, typer.Option(help="Peak of the one-cycle learning rate.")] = defaults.lr,
+        seed: Annotated[int, typer.Option(help="Of weights, order, augmentation, dropout.", min=0)] = defaults.seed,
+        validation: Annotated[
+            float, typer.Option(help="Share of the training images held back, and evaluated after each epoch.")
+        ] = defaults.validation,
+        patience: Annotated[
+            int, typer.Option(help="Stop after so many epochs without progress on them; 0 never does.", min=0)
+        ] = defaults.patience,
+        data: Annotated[str, typer.Option(help="auto: the first source that works; sample.")] = defaults.data,
+        data_dir: Annotated[str | None, typer.Option(help="Folder or archive with CIFAR-10.")] = defaults.data_dir,
+        out: Annotated[str, typer.Option(help="Folder for all that the run writes.")] = defaults.out,
+        backend: Annotated[str | None, typer.Option(help="c or numpy.")] = defaults.backend,
+        threads: Annotated[int | None, typer.Option(help="Of the C backend.", min=1)] = defaults.threads,
+        checkpoint_every: Annotated[
+            str, typer.Option(help="Steps (200) or seconds (60s) between checkpoints in an epoch.")
+        ] = defaults.checkpoint_every,
+        steps: Annotated[int | None, typer.Option(help="Stop after so many steps.", min=0)] = defaults.steps,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Go on where the run in OUT stopped, bit for bit.")
+        ] = False,
+        resume_anyway: Annotated[
+            bool, typer.Option("--resume-anyway", help="Go on even if threads or settings differ.")
+        ] = False,
+        no_plots: Annotated[bool, typer.Option("--no-plots", help="Draw no pictures.")] = False,
+    ) -> None:
+        """Train a network on CIFAR-10. Stop with Ctrl-C, go on with --resume."""
+        job = replace(
+            defaults, model=model, batch_size=batch_size, lr=lr, seed=seed, validation=validation, patience=patience,
+            data=data, data_dir=data_dir, out=out, backend=backend, threads=threads, steps=steps, resume=resume,
+            checkpoint_every=checkpoint_every, resume_anyway=resume_anyway, plots=defaults.plots and not no_plots,
+        )  # fmt: skip
+        if epochs is not None:
+            job = replace(job, epochs=epochs, sample_epochs=epochs)
+        try:
+            run(job)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return train
+
+
+def run_example(defaults: Job) -> None:
+    """Run the training command as a script of its own, with other defaults: for `examples/`."""
+    script = _new_app()
+    script.command()(training_command(defaults))
+    script()
+
+
+app.command("train")(training_command(Job()))
+
+
+@app.command()
+def summary(
+    name: Annotated[str, typer.Argument(help="A network of the zoo, such as alexnet.")],
+    input: Annotated[str | None, typer.Option(help="Another input shape, as CxHxW: 3x224x224.")] = None,
+    format: Annotated[str, typer.Option(help="text, markdown, latex, html or json.")] = "text",
+) -> None:
+    """The layers of a network: sizes, parameters, multiply-adds, receptive fields."""
+    from .inspect import summary as summarise
+
+    formats = ("text", "markdown", "latex", "html", "json")
+    if format not in formats:
+        raise typer.BadParameter(f"{format!r} is none of {', '.join(formats)}", param_hint="--format")
+    shape = None
+    if input is not None:
+        parts = input.lower().split("x")
+        if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint="--input")
+        shape = (int(parts[0]), int(parts[1]), int(parts[2]))
+    print(getattr(summarise(name, shape), f"to_{format}")())
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="What training wrote: checkpoint.safetensors, or its folder.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Photographs.")],
+    top: Annotated[int, typer.Option(help="How many classes to name.", min=1)] = 3,
+) -> None:
+    """Say what is on photographs. They are scaled and cut to the size of the network's input."""
+    from .training.predict import Predictor
+
+    predictor = Predictor(checkpoint)
+    failures = 0
+    width = min(max(len(str(picture)) for picture in pictures), 40)
+    for picture in pictures:
+        try:
+            answers = predictor.top(picture, top)
+        except DataError as error:
+            failures += 1
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        print(f"{picture!s:<{width}}  " + "  ".join(f"{name} {share:.1%}" for name, share in answers))
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,92 @@
+"""Arrays and plain data in one file: the safetensors format, with a checksum over everything.
+
+The JSON header names each array's dtype, shape and place; our own data, as JSON, lie in its metadata under "minicnn".
+Nothing in such a file is ever executed. Any program that reads safetensors reads the arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError, MinicnnError
+from .files import replacing, unwritable
+
+KEY = "minicnn"
+
+
+def _safetensors() -> ModuleType:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise MinicnnError(
+            'weights and checkpoints need safetensors, which is not installed: pip install -e ".[train]"'
+        ) from None
+    return safetensors
+
+
+def _digest(arrays: Mapping[str, np.ndarray], data: str) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of the arrays, and the JSON text."""
+    total = hashlib.sha256(data.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        total.update(array.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def write_archive(
+    path: str | Path, arrays: Mapping[str, Any], data: Mapping[str, Any], previous: str | Path | None = None
+) -> None:
+    """Write arrays by name, and JSON-able data, to `path`, whole or not at all.
+
+    previous: where the file that was there goes. The same content always gives the same bytes.
+    Raises CheckpointError where it cannot be written; then the older file is untouched.
+    """
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    header = json.dumps({"sha256": _digest(plain, text), "data": text}, separators=(",", ":"))
+    library = _safetensors()
+    with replacing(path, previous) as part:
+        part.touch()
+        mode = part.stat().st_mode  # what any new file has here; the library makes its files private
+        try:
+            library.numpy.save_file(plain, part, {KEY: header})
+            part.chmod(mode)
+        except library.SafetensorError as error:
+            raise unwritable(Path(path), error) from error
+
+
+def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
+    """The arrays and the data of a file; None for the data of a safetensors file that minicnn did not write.
+
+    Raises CheckpointError where there is no such file, or it is truncated, damaged or something else.
+    """
+    library = _safetensors()
+    try:
+        with library.safe_open(path, framework="numpy") as file:
+            header = (file.metadata() or {}).get(KEY)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file") from None
+    except (OSError, library.SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: it is truncated, damaged or not a safetensors file ({error}): use a copy"
+        ) from error
+    if header is None:
+        return arrays, None
+    damaged = CheckpointError(f"{path} is damaged: its contents do not match its checksum: use a copy of it")
+    try:
+        wrapped = json.loads(header)
+        text, expected = wrapped["data"], wrapped["sha256"]
+        if _digest(arrays, text) != expected:
+            raise damaged
+        return arrays, json.loads(text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged from error

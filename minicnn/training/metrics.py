@@ -1,0 +1,95 @@
+"""What is measured: mean loss and accuracy, evaluation, the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..autograd import no_grad
+from ..layers import Layer
+from ..tensor import Tensor
+
+Loss = Callable[[Tensor, np.ndarray], Tensor]
+"""loss(logits (N, classes), labels (N,)) -> the mean over the batch."""
+
+
+@dataclass
+class Mean:
+    """Loss and accuracy summed over batches of any size. Plain numbers, so that a checkpoint can hold half an epoch."""
+
+    loss_sum: float = 0.0
+    correct: int = 0
+    images: int = 0
+
+    def add(self, loss: float, logits: np.ndarray, labels: np.ndarray) -> None:
+        """One batch: its mean loss, its logits (N, classes), its labels (N,)."""
+        self.loss_sum += loss * len(labels)
+        self.correct += int((logits.argmax(1) == labels).sum())
+        self.images += len(labels)
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.images if self.images else 0.0
+
+    @property
+    def accuracy(self) -> float:
+        """0 .. 1"""
+        return self.correct / self.images if self.images else 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network says to a whole dataset.
+
+    loss: the mean      labels: (N,) the true classes      probabilities: float32 (N, classes)
+    """
+
+    loss: float
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(N,) the most probable classes."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def accuracy(self) -> float:
+        """0 .. 1"""
+        return float((self.predictions == self.labels).mean())
+
+    def confusion(self) -> np.ndarray:
+        """(classes, classes): entry [i, j] counts the images of class i that were taken for class j."""
+        classes = self.probabilities.shape[1]
+        return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
+
+
+def evaluate(
+    model: Layer, batches: Iterable[Any], loss: Loss = ops.cross_entropy, each: Callable[[int], None] | None = None
+) -> Evaluation:
+    """Run a model over (images, labels) batches, in evaluation mode and without recording.
+
+    loss: as in training      each: called after each batch with its size; what it raises ends the evaluation
+    The model's mode is restored; no random number is drawn.
+    """
+    total = Mean()
+    labels: list[np.ndarray] = []
+    probabilities: list[np.ndarray] = []
+    before = model.training
+    model.eval()
+    try:
+        with no_grad():
+            for x, y in batches:
+                logits = model(Tensor(x, device=model.device))
+                total.add(loss(logits, y).item(), logits.numpy(), y)
+                labels.append(y)
+                probabilities.append(ops.softmax(logits).numpy())
+                if each is not None:
+                    each(len(y))
+    finally:
+        model.train(before)
+    return Evaluation(total.loss, np.concatenate(labels), np.concatenate(probabilities))

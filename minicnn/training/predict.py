@@ -1,0 +1,56 @@
+"""A trained network and the pictures of its user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import models, ops
+from ..autograd import no_grad
+from ..data import Normalize, read_picture
+from ..errors import CheckpointError
+from ..tensor import Tensor
+from .checkpoint import read_checkpoint, with_prefix
+
+
+class Predictor:
+    """The network of a checkpoint, with the names of its classes and the normalisation of its training.
+
+    path: a checkpoint, or the folder of a run.
+    Raises CheckpointError where it cannot be read, or does not say what network it holds.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        arrays, data = read_checkpoint(path)
+        config = data["config"]
+        missing = [name for name in ("network", "input_shape", "classes", "mean", "std") if name not in config]
+        if missing:
+            raise CheckpointError(
+                f"{path} does not hold the config of its network ({', '.join(missing)}): it was written by a Trainer without it; "
+                "use one that `minicnn train` wrote"
+            )
+        self.classes: list[str] = config["classes"]
+        self.size: tuple[int, int] = tuple(config["input_shape"][1:])
+        self.normalize = Normalize(config["mean"], config["std"])
+        self.model = models.create(config["network"]["name"], **config["network"]["options"])
+        self.model.load_state_dict(with_prefix("model/", arrays))
+        self.model.eval()
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """images: uint8 (N, C, H, W) of the network's size. Returns float32 (N, classes)."""
+        with no_grad():
+            return ops.softmax(self.model(Tensor(self.normalize(images)))).numpy()
+
+    def top(self, path: str | Path, count: int = 3) -> list[tuple[str, float]]:
+        """The most probable classes of a photograph, scaled to cover the network's input and cut around its middle.
+
+        Raises DataError, naming the file, if it cannot be read.
+        """
+        return self.rank(self.probabilities(read_picture(path, self.size)[None])[0], count)
+
+    def rank(self, probabilities: Sequence[float] | np.ndarray, count: int) -> list[tuple[str, float]]:
+        """The `count` most probable classes of one row, most probable first."""
+        row = np.asarray(probabilities)
+        return [(self.classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:count]]
