@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -141,6 +141,14 @@ def peak_memory(name: str, who: str, threads: int) -> float:
     return float(subprocess.run(line, capture_output=True, text=True, check=True, env=os.environ).stdout.split()[-1])
 
 
+def high_water() -> float:
+    """MiB that this process held at most. (ru_maxrss would count the parent's, which a child inherits.)"""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) / 1024
+    raise OSError("no VmHWM in /proc/self/status: peak memory is measured on Linux only")
+
+
 def has_torch() -> bool:
     try:
         import torch  # noqa: F401
@@ -161,7 +169,7 @@ def main() -> None:
         step = maker(arguments.networks[0], arguments.memory_of, arguments.threads)
         for _ in range(5):
             step()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(high_water())
         return
     torch = has_torch()
     print(f"{platform.machine()}, {arguments.threads} threads, NumPy {np.__version__}, minicnn {minicnn.__version__}" + (f", PyTorch {__import__('torch').__version__}" if torch else ""))

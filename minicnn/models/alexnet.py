@@ -95,8 +95,8 @@ def alexnet(
     "linear layers, ReLU and dropout. No local response normalisation: it costs time and gains nothing here.",
 )
 def alexnet_cifar(
-    *, num_classes: int = 10, in_channels: int = 3, widths: Sequence[int] = (64, 96, 192, 192, 128),
-    hidden: Sequence[int] = (512, 256), dropout: float = 0.4, batch_norm: bool = False,
+    *, num_classes: int = 10, in_channels: int = 3, widths: Sequence[int] = (48, 64, 128, 128, 96),
+    hidden: Sequence[int] = (256, 128), dropout: float = 0.2, batch_norm: bool = False,
 ) -> Sequential:  # fmt: skip
     """AlexNet's plan for 32x32 images.
 
