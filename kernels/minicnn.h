@@ -83,8 +83,8 @@ void conv2d_input_grad_f64(const double *dy, const double *weight, const conv2d_
     *scratch, int threads);
 
 /* out (K, C/G, R, S): the gradient of weight from dy (N, K, P, Q) and x. */
-int64_t conv2d_weight_grad_scratch_f32(const conv2d_geometry *geometry, int threads);
-int64_t conv2d_weight_grad_scratch_f64(const conv2d_geometry *geometry, int threads);
+int64_t conv2d_weight_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int threads);
+int64_t conv2d_weight_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int threads);
 void conv2d_weight_grad_f32(const float *dy, const float *x, const conv2d_geometry *geometry, float *out, void *scratch, int
     threads);
 void conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geometry *geometry, double *out, void *scratch,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from minicnn import errors, geometry
 from minicnn.backends import c as c_backend
+from minicnn.backends.native import usable
 from minicnn.backends.reference import Reference
 from minicnn.random import Key
 
@@ -22,7 +23,7 @@ except errors.BackendError as error:
     pytest.skip(f"backend c: {error}", allow_module_level=True)
 
 REFERENCE = Reference(np)
-ISAS = [level for level in c_backend._built() if c_backend.LEVELS.index(level) <= C.lib.minicnn_cpu_level()]
+ISAS = usable()
 DTYPES = (np.float32, np.float64)
 
 examples = settings(
@@ -437,7 +438,7 @@ def test_the_same_bits_again_and_wherever_the_arrays_lie(c, dtype):
 
 @pytest.mark.parametrize("wanted, reason", [("sse9", "must be one of generic, avx2, avx512"), ("avx512", "")])
 def test_a_forced_instruction_set(wanted, reason):
-    code = "from minicnn.backends import c\ntry: print(c.build_info()['isa'])\nexcept c.BackendError as e: print(e)"
+    code = "from minicnn.backends import c; from minicnn import errors\ntry: print(c.build_info()['isa'])\nexcept errors.BackendError as e: print(e)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "MINICNN_ISA": wanted},

@@ -41,7 +41,7 @@ static NAME(shares) NAME(share)(const conv2d_geometry *g, int threads)
     return s;
 }
 
-int64_t NAME(conv2d_weight_grad_scratch)(const conv2d_geometry *g, int threads)
+int64_t NAME(conv2d_weight_grad_scratch)(const conv2d_geometry *g, UNUSED void *taps, int threads)
 {
     int64_t most = 0;
     for (int t = 1; t <= threads; t++) {
