@@ -61,16 +61,8 @@ def learning_curves(history: History, path: str | Path, watched: str = "test") -
         for part, label, colour in (("train", "training (augmented)", TRAIN), ("test", watched, TEST)):
             points = [(e, scale * y) for e, y in zip(epochs, history.column(f"{part}_{name}")) if y is not None]
             if points:
-                axis.plot(*zip(*points), color=colour, label=label, **dots)
-                if name == "accuracy" and part == "test":
-                    axis.annotate(
-                        f"{points[-1][1]:.1f} %",
-                        points[-1],
-                        xytext=(0, 6),
-                        textcoords="offset points",
-                        ha="right",
-                        color=colour,
-                    )
+                final = f", {points[-1][1]:.1f} % at the end" if name == "accuracy" else ""
+                axis.plot(*zip(*points), color=colour, label=label + final, **dots)
         axis.set_title(name if name == "loss" else "accuracy, %", fontsize=11, loc="left")
         axis.legend(frameon=False, fontsize=9)
     axes[2].plot(epochs, history.column("lr"), color="#555555", **dots)
@@ -107,7 +99,8 @@ def predictions(test: Dataset, result: Evaluation, path: str | Path, rows: int =
 def filters(weight: np.ndarray, path: str | Path) -> None:
     """The filters of a first layer, (K, 1 or 3, R, S), as small images; each is scaled on its own, zero is grey."""
     count = len(weight)
-    columns = int(np.ceil(np.sqrt(count * 1.6)))
+    about = int(np.ceil(np.sqrt(count * 1.6)))
+    columns = next((c for c in range(about, 2 * about) if count % c == 0), about)  # full rows, where that can be
     rows = -(-count // columns)
     _, channels, height, width = weight.shape
     peak = np.abs(weight).max((1, 2, 3), keepdims=True)
