@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).resolve().parent
@@ -20,7 +20,7 @@ PACKAGE = "minicnn_kernels"
 SOURCES = sorted(f"kernels/c/{path.name}" for path in (HERE / "kernels" / "c").glob("*.c"))
 HEADERS = ["kernels/minicnn.h", *sorted(f"kernels/c/{path.name}" for path in (HERE / "kernels" / "c").glob("*.h"))]
 # -fno-trapping-math only says that nobody reads the floating-point status flags; no option here changes a result's rules.
-FLAGS = ["-O3", "-std=c11", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+FLAGS = ["-O3", "-g0", "-std=c11", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 LEVELS = {
     "_c": [],
     "_c_avx2": ["-march=x86-64-v3"],
@@ -101,4 +101,9 @@ class BuildKernels(build_ext):
 
 for extension in (modules := extensions()):
     extension.include_dirs = ["kernels"]
-setup(ext_modules=modules, cmdclass={"build_ext": BuildKernels})
+setup(
+    packages=[*find_packages(include=["minicnn", "minicnn.*"]), PACKAGE],
+    package_dir={PACKAGE: "kernels"},
+    ext_modules=modules,
+    cmdclass={"build_ext": BuildKernels},
+)
