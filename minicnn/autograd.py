@@ -120,10 +120,11 @@ class Node:
         return [None if item is None else self._restore(item) for item in self.saved]
 
     def _restore(self, item: _Saved) -> Tensor:
-        if item.version is not None and item.version.value != item.was:
+        replaced = item.tensor is not None and item.tensor._version is not item.version
+        if replaced or (item.version is not None and item.version.value != item.was):
             raise GradientError(
-                f"{self.describe()}: an array that its backward needs was changed in place after the forward "
-                f"(version {item.version.value}, saved at {item.was}): change a copy, or change it after backward()"
+                f"{self.describe()}: an array that its backward needs was changed in place after the forward: "
+                "change a copy, or change it after backward()"
             )
         array = item.array if item.tensor is None else item.tensor.data
         if item.checksum is not None and item.checksum != _checksum(array):
@@ -177,26 +178,40 @@ def _operation(rule: Callable[..., Any], *, view: bool) -> Callable[..., Any]:
         kernels = backends.of(arrays, name)
         recording = _mode.recording
         needs = tuple([recording and t is not None and t.requires_grad for t in tensors])
+        if True in needs and len(set(map(id, arrays))) < len(arrays):
+            arrays = _distinct(kernels, arrays, tensors)
         result, saved, backward = rule(kernels, needs, *arrays, **attributes)
         several = type(result) is tuple
         results = result if several else (result,)
         if _mode.anomaly:
             _look(name, where(), arrays, results, "forward")
+        version = None
+        if view and tensors[0] is not None and backends.may_share(arrays[0], results[0]):
+            version = tensors[0]._version
         if True not in needs:
-            version = tensors[0]._version if view and tensors[0] is not None else None
             outputs = [Tensor._from_array(r, version=version) for r in results]
             return tuple(outputs) if several else outputs[0]
         node = Node(
             name, backward, [edge_of(t) if n else None for t, n in zip(tensors, needs)],
             [(r.shape, r.dtype) for r in results], kernels, attributes,
         )  # fmt: skip
-        version = tensors[0]._version if view and tensors[0] is not None else None
         outputs = [Tensor._from_array(r, node, i, version) for i, r in enumerate(results)]
         node.saved = [None if s is None else _save(s, arrays, tensors, results, outputs) for s in saved]
         return tuple(outputs) if several else outputs[0]
 
     operation.rule = rule  # type: ignore[attr-defined]
     return operation
+
+
+def _distinct(kernels: Any, arrays: list[Any], tensors: tuple[Any, ...]) -> list[Any]:
+    """The arrays, with views where two Tensors have the same one, so that `_save` knows whose history belongs to it."""
+    owners: dict[int, Any] = {}
+    return [
+        array
+        if array is None or owners.setdefault(id(array), tensor) is tensor
+        else kernels.reshape(array, array.shape)
+        for array, tensor in zip(arrays, tensors)
+    ]
 
 
 def _save(
@@ -245,7 +260,10 @@ def _look(name: str, layer: str, inputs: Sequence[Any], results: Sequence[Any], 
     kind = "a NaN" if bool((bad != bad).any()) else "an infinity"
     error = AnomalyError(f"{layer + ': ' if layer else ''}{name}: {kind} first appeared here, in the {direction}")
     error.located = bool(layer)  # the layers that it passes on its way out add nothing
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # or its traceback would hold this frame, and the frame the error
 
 
 def _finite(array: Any) -> bool:
@@ -298,6 +316,16 @@ def _order(starts: list[Node]) -> list[Node]:
     return order
 
 
+def _useful(order: list[Node], wanted: dict[Any, None]) -> dict[Node, tuple[bool, ...]]:
+    """For each node on a way to something wanted: which of its edges lead there."""
+    useful: dict[Node, tuple[bool, ...]] = {}
+    for node in reversed(order):
+        leads = tuple([_key(e) in wanted or (type(e) is tuple and e[0] in useful) for e in node.edges])
+        if True in leads:
+            useful[node] = leads
+    return useful
+
+
 def _key(edge: Edge) -> Any:
     return (edge[0], edge[1]) if type(edge) is tuple else id(edge)
 
@@ -321,6 +349,7 @@ def _run(
     for tensor, gradient in starts:
         arrive(edge_of(tensor), gradient, False)
     order = _order([t._node for t, _ in starts if t._node is not None])
+    useful = None if wanted is None else _useful(order, wanted)
     with _recording(create_graph):
         for node in order:
             dys: list[Tensor | None] = []
@@ -331,9 +360,10 @@ def _run(
                     arrived[key] = (found.total, edges[key], found.owned)
                 dys.append(None if found is None else found.total)
                 found = None
-            if all(dy is None for dy in dys):
+            if all(dy is None for dy in dys) or (useful is not None and node not in useful):
                 continue
-            _step(node, dys, arrive, retain_graph)
+            needs = tuple([edge is not None for edge in node.edges]) if useful is None else useful[node]
+            _step(node, dys, needs, arrive, retain_graph)
             dys.clear()
     for key, item in pending.items():
         if wanted is None or key in wanted:
@@ -341,7 +371,9 @@ def _run(
     return arrived
 
 
-def _step(node: Node, dys: list[Tensor | None], arrive: Callable[..., None], retain_graph: bool) -> None:
+def _step(
+    node: Node, dys: list[Tensor | None], needs: tuple[bool, ...], arrive: Callable[..., None], retain_graph: bool
+) -> None:
     """Run one node's backward and hand its gradients on."""
     if node.freed:
         raise GradientError(
@@ -354,7 +386,6 @@ def _step(node: Node, dys: list[Tensor | None], arrive: Callable[..., None], ret
             for dy, (shape, dtype) in zip(dys, node.outputs)
         ]
         saved = node.unpack()
-        needs = tuple([edge is not None for edge in node.edges])
         anomaly, _mode.anomaly = _mode.anomaly, False  # this node is looked at as a whole, below
         try:
             gradients = node.backward(saved, filled[0] if len(filled) == 1 else filled, needs, **node.attributes)
@@ -364,13 +395,18 @@ def _step(node: Node, dys: list[Tensor | None], arrive: Callable[..., None], ret
             inputs = [t.data for t in (*filled, *saved) if t is not None]
             _look(node.name, node.where, inputs, [g.data for g in gradients if g is not None], "backward")
         # An array may be adopted as a .grad only if nobody else can hold it.
-        others = [id(t.data) for t in (*filled, *saved, *gradients) if t is not None]
-        for edge, gradient in zip(node.edges, gradients):
-            if edge is not None and gradient is not None:
+        others = [id(_root(t.data)) for t in (*filled, *saved, *gradients) if t is not None]
+        for edge, need, gradient in zip(node.edges, needs, gradients):
+            if need and gradient is not None:
                 data = gradient.data
-                arrive(edge, gradient, others.count(id(data)) == 1 and not isinstance(data.base, type(data)))
+                arrive(edge, gradient, _root(data) is data and others.count(id(data)) == 1)
         if not retain_graph:
             node.saved, node.freed = [], True
+
+
+def _root(array: Any) -> Any:
+    """The array that owns the memory: itself, unless it is a view."""
+    return array.base if isinstance(array.base, type(array)) else array
 
 
 def _initial(tensor: Tensor, gradient: Any, what: str) -> Tensor:
@@ -407,11 +443,22 @@ def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False
     arrived = _run([(tensor, start)], None, retain_graph or create_graph, create_graph)
     for total, leaf, owned in arrived.values():
         assert isinstance(leaf, Tensor)
-        if leaf.grad is not None:
-            with _recording(create_graph):
+        with _recording(create_graph):
+            if leaf.grad is not None:
                 leaf.grad = leaf.grad + total
-        else:
-            leaf.grad = total if owned or create_graph else total.detach().copy()
+            else:
+                leaf.grad = total if owned else total.copy()
+
+
+def _listed(what: str, values: Any) -> list[Tensor]:
+    try:
+        listed = [values] if isinstance(values, Tensor) else list(values)
+    except TypeError:
+        listed = [values]
+    for value in listed:
+        if not isinstance(value, Tensor):
+            raise GradientError(f"grad: {what} holds {type(value).__name__} {str(value)[:60]!r}: it must hold Tensors")
+    return listed
 
 
 def grad(
@@ -424,8 +471,7 @@ def grad(
     Returns a Tensor for one input, a tuple for a sequence; an input that does not matter gets zeros.
     """
     one = isinstance(inputs, Tensor)
-    targets: list[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    heads: list[Tensor] = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    targets, heads = _listed("inputs", inputs), _listed("outputs", outputs)
     if grad_outputs is None:
         given: list[Any] = [None] * len(heads)
     else:
@@ -442,8 +488,8 @@ def grad(
     results = []
     for target, key in zip(targets, keys):
         if key in arrived:
-            total = arrived[key][0]
-            results.append(total if create_graph else total.detach())
+            total, _, owned = arrived[key]
+            results.append(total if create_graph else total.detach() if owned else total.detach().copy())
         else:
             results.append(Tensor._from_array(backends.of([target.data], "grad").zeros(target.shape, target.dtype)))
     return results[0] if one else tuple(results)

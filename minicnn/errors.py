@@ -46,6 +46,10 @@ class BackendError(MinicnnError, RuntimeError):
     """A backend is missing, or was asked for something that it cannot do."""
 
 
+class OutOfMemory(MinicnnError, MemoryError):
+    """An array is larger than what the system still has."""
+
+
 class GradientError(MinicnnError, RuntimeError):
     """A derivative that cannot be computed: freed graph, changed array, missing gradient."""
 

@@ -7,9 +7,10 @@ Source of the formulas: Dumoulin and Visin 2016, arXiv:1603.07285.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -22,14 +23,39 @@ Padding = int | tuple[int, int] | tuple[int, int, int, int]
 LIMIT = 2**58
 """Largest number of elements of one array; far below what a 64-bit product can hold."""
 
+LONGEST = 2**31 - 1
+"""Largest side of a window, stride, padding or dilation."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 def is_integer(value: object) -> bool:
     """Whether `value` is a whole number usable as a size (a bool is not)."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
+def is_number(value: object) -> bool:
+    """Whether `value` is a real number (no bool, no NaN), usable as a probability, a factor, ..."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return real and bool(value == value)
+
+
+def _cached(function: Callable[P, R]) -> Callable[P, R]:
+    """Remember results. Arguments may be lists and arrays too."""
+    remembered: Any = lru_cache(maxsize=4096, typed=True)(function)
+
+    @wraps(function)
+    def call(*args: P.args, **named: P.kwargs) -> R:
+        try:
+            return remembered(*args, **named)
+        except TypeError:  # a list or an array cannot be looked up
+            return remembered(*map(hashable, args), **{name: hashable(value) for name, value in named.items()})
+
+    return call
+
+
 def hashable(value: Any) -> Any:
-    """A list or array as a tuple, and what cannot be looked up in the caches below as its text, for the error."""
+    """A list or array as a tuple, and what else cannot be looked up in a cache as its text, for the error."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     value = tuple(value) if isinstance(value, list) else value
     try:
@@ -47,17 +73,21 @@ def pair(value: Pair, name: str, minimum: int) -> tuple[int, int]:
         both = (int(value[0]), int(value[1]))
     else:
         raise ArgumentError(f"{name} is {value!r}: it must be an integer or (vertical, horizontal)")
-    if min(both) < minimum:
-        raise ArgumentError(f"{name} is {value!r}: it must be at least {minimum}")
+    if min(both) < minimum or max(both) > LONGEST:
+        raise ArgumentError(f"{name} is {value!r}: it must be {_rule(min(both), minimum)}")
     return both
+
+
+def _rule(smallest: int, minimum: int) -> str:
+    return f"at least {minimum}" if smallest < minimum else f"at most {LONGEST}"
 
 
 def sides(padding: Padding) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) from an int, (vertical, horizontal) or all four. Raises ArgumentError."""
     if isinstance(padding, (tuple, list)) and len(padding) == 4 and all(map(is_integer, padding)):
         four = tuple(int(side) for side in padding)
-        if min(four) < 0:
-            raise ArgumentError(f"padding is {padding!r}: it must be at least 0")
+        if min(four) < 0 or max(four) > LONGEST:
+            raise ArgumentError(f"padding is {padding!r}: it must be {_rule(min(four), 0)}")
         return four  # type: ignore[return-value]
     if not is_integer(padding) and not (isinstance(padding, (tuple, list)) and len(padding) == 2):
         raise ArgumentError(
@@ -173,7 +203,7 @@ def _images(op: str, shape: Shape) -> None:
         )
 
 
-@lru_cache(maxsize=4096, typed=True)
+@_cached
 def conv2d(
     x_shape: Shape, weight_shape: Shape, stride: Pair = 1, padding: Padding = 0, dilation: Pair = 1, groups: int = 1,
     op: str = "conv2d",
@@ -203,7 +233,7 @@ def conv2d(
     return Conv2d(N, C, H, W, K, R, S, P, Q, int(groups), stride, padding, dilation)
 
 
-@lru_cache(maxsize=4096, typed=True)
+@_cached
 def pool2d(
     x_shape: Shape, window: Pair, stride: Pair | None = None, padding: Padding = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, op: str = "max_pool2d",
@@ -223,6 +253,8 @@ def pool2d(
     Q = output_size(W, S, stride[1], padding[2], padding[3], 1, ceil_mode)
     _fits(op, (R, S), (R, S), x_shape, stride, padding, (P, Q))
     _bounded(op, max(N, 1) * C * max(H * W, P * Q))
+    if R * S > LONGEST:
+        raise ArgumentError(f"{op}: kernel_size is {(R, S)}: a window may have at most {LONGEST} pixels")
     return Pool2d(N, C, H, W, R, S, P, Q, stride, padding, bool(count_include_pad))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backends
-from .errors import ArgumentError, BackendError, DTypeError, GradientError
+from .errors import ArgumentError, BackendError, DTypeError, GradientError, IndexingError, ShapeError
 
 if TYPE_CHECKING:
     from .autograd import Node
@@ -88,8 +88,9 @@ class Tensor:
         def argmax(self, axis: int | None = None) -> Tensor: ...
 
     def __init__(self, data: Any, requires_grad: bool = False, *, dtype: Any = None, device: str | None = None) -> None:
+        dtype = None if dtype is None else backends.as_dtype(dtype, "Tensor")
         array = data.data if isinstance(data, Tensor) else backends.as_array(data, dtype)
-        if dtype is not None and array.dtype != np.dtype(dtype):
+        if dtype is not None and array.dtype != dtype:
             array = array.astype(dtype)
         if device is not None:
             array = backends.to_device(array, device)
@@ -130,8 +131,13 @@ class Tensor:
             raise ArgumentError(
                 f"data: the new array has shape {array.shape}, the Tensor {self.shape}: a result keeps its shape"
             )
-        self._data = array
-        self._version.value += 1
+        if self._requires_grad and array.dtype.kind != "f":
+            raise DTypeError(f"data: dtype is {array.dtype}: the Tensor requires a gradient, so it must be floating")
+        if array is self._data:
+            self._changed()
+        else:  # another storage, another counter: views of the old one are as they were
+            self._data = array
+            self._version = value._version if isinstance(value, Tensor) else Version()
 
     @property
     def requires_grad(self) -> bool:
@@ -258,19 +264,34 @@ class Tensor:
 
     def copy_(self, values: Any) -> Tensor:
         """Overwrite the values, which broadcast to this shape. Returns self."""
-        self._writable("copy_")
-        backends.of([self._data], "copy_").assign(self._data, ..., backends.as_operand(values, self._data))
-        self._changed()
+        self._write("copy_", ..., values)
         return self
 
     def __setitem__(self, index: Any, values: Any) -> None:
-        self._writable("x[index] = values")
-        backends.of([self._data], "setitem").assign(
-            self._data, plain_index(index), backends.as_operand(values, self._data)
-        )
+        self._write("x[index] = values", plain_index(index), values)
+
+    def _write(self, what: str, index: Any, values: Any) -> None:
+        self._writable(what)
+        array = backends.as_operand(values, self._data)
+        try:
+            backends.of([self._data, array], what).assign(self._data, index, array)
+        except (IndexError, OverflowError) as error:
+            raise IndexingError(f"{what}: index {index!r} on shape {self.shape}: {error}") from None
+        except (TypeError, ValueError) as error:
+            raise ShapeError(
+                f"{what}: {array.dtype} values of shape {array.shape} cannot be written into {self.shape}: {error}"
+            ) from None
         self._changed()
 
     __hash__ = object.__hash__
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self._node is not None:
+            raise GradientError(
+                f"copy or pickle: the Tensor was computed ({self._node.name}) and its history cannot come along: "
+                "use .detach(), or .copy() for a differentiable copy"
+            )
+        return super().__reduce_ex__(protocol)
 
     # Devices
 
@@ -284,9 +305,14 @@ class Tensor:
 
 
 def plain_index(index: Any) -> Any:
-    """An index with its Tensors replaced by arrays."""
+    """An index with its Tensors and lists replaced by arrays."""
     if isinstance(index, tuple):
         return tuple(map(plain_index, index))
+    if isinstance(index, list):
+        try:
+            return np.asarray(index, None if index else np.intp)
+        except ValueError as error:
+            raise IndexingError(f"getitem: index {index!r} is no array: {error}") from None
     if isinstance(index, Tensor):
         if index.device == "meta":
             raise BackendError("getitem: an index on the meta device has no values")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -198,41 +199,94 @@ def to_numpy(array: Any) -> np.ndarray:
     return array.get()
 
 
+def may_share(a: Any, b: Any) -> bool:
+    """Whether two arrays of one device may lie in the same memory."""
+    if isinstance(a, np.ndarray):
+        return np.may_share_memory(a, b)
+    return not isinstance(a, MetaArray)
+
+
 def _is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, MetaArray)) or type(value).__module__.split(".")[0] == "cupy"
 
 
+def as_dtype(value: Any, what: str) -> np.dtype[Any]:
+    """The dtype called `value`, in this machine's byte order. Raises DTypeError unless it is of plain numbers."""
+    try:
+        dtype = np.dtype(value)
+    except (TypeError, ValueError, DeprecationWarning) as error:
+        raise DTypeError(f"{what}: dtype is {value!r}: it must be one such as 'float32': {error}") from None
+    if dtype.kind not in "fiub":
+        raise DTypeError(f"{what}: dtype is {dtype}: it must be floating, integer or bool")
+    return dtype.newbyteorder("=")
+
+
 def as_array(value: Any, dtype: Any = None) -> Any:
-    """An array from anything: arrays and NumPy numbers keep their dtype, lists and Python numbers become float32."""
-    if _is_array(value):
-        array = value
-    elif isinstance(value, np.generic):
-        array = np.asarray(value)
-    elif isinstance(value, bool):
-        array = np.asarray(value, dtype)
-    else:
-        try:
-            if value is None:
-                raise TypeError("None is nothing")
-            array = np.asarray(value, dtype or np.float32)
-        except (TypeError, ValueError) as error:
-            raise DTypeError(
-                f"Tensor: data is {type(value).__name__} {str(value)[:60]!r}: it must be numbers: {error}"
-            ) from None
+    """An array from anything: arrays and NumPy numbers keep their dtype, lists and Python numbers become float32.
+
+    An array stays the same array, unless it is of a subclass (a view then) or of foreign byte order (a copy).
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, np.generic):
+        return _number(value, np.dtype(bool if isinstance(value, bool) and dtype is None else dtype or np.float32))
+    if not _is_array(value) and not isinstance(value, np.generic):
+        array = _listed(value)
+        return array if array.dtype == (dtype or np.float32) else _cast(array, np.dtype(dtype or np.float32))
+    array = value if type(value) is np.ndarray or not isinstance(value, (np.ndarray, np.generic)) else np.asarray(value)
+    _check_kind(array)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _check_kind(array: Any) -> None:
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"Tensor: data has dtype {array.dtype}: it must be floating, integer or bool")
+
+
+def _number(value: float, dtype: np.dtype[Any]) -> np.ndarray:
+    """A Python number as an array without axes; one too large for a floating dtype becomes an infinity."""
+    try:
+        if -60_000 < value < 60_000:  # no floating dtype overflows, and setting errstate costs time
+            return np.asarray(value, dtype)
+        with np.errstate(over="ignore"):
+            return np.asarray(value, dtype)
+    except (OverflowError, ValueError):
+        if dtype.kind == "f":
+            return np.asarray(math.inf if value > 0 else -math.inf, dtype)
+        raise DTypeError(
+            f"{str(value)[:60]} does not fit into {dtype}: take a number in its range, or .astype('float32') first"
+        ) from None
+
+
+def _listed(value: Any) -> np.ndarray:
+    """The numbers of a list (of lists, of Tensors, ...), in the dtype that NumPy finds for them."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError("these are not numbers")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DTypeError(
+            f"Tensor: data is {type(value).__name__} {str(value)[:60]!r}: it must be numbers: {error}"
+        ) from None
     return array
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
+    return array.astype(dtype)
 
 
 def as_operand(value: Any, like: Any) -> Any:
     """The other operand of `like`: Python numbers and lists take its dtype (a float beside integers becomes float32)."""
-    if _is_array(value) or hasattr(value, "_node"):
-        return getattr(value, "_data", value) if hasattr(value, "_node") else value
+    if hasattr(value, "_node"):
+        return value._data
+    if _is_array(value):
+        return as_array(value)
     if isinstance(value, np.generic):
-        array = np.asarray(value)
-        return array.astype(like.dtype) if like.dtype.kind == "f" else array
-    dtype = like.dtype
-    if dtype.kind != "f" and isinstance(value, float):
-        dtype = np.dtype(np.float32)
-    array = as_array(value, dtype)
+        array = as_array(value)
+        return _cast(array, like.dtype) if like.dtype.kind == "f" else array
+    if isinstance(value, (int, float)):
+        floating = isinstance(value, float) and like.dtype.kind != "f"
+        return _number(value, np.dtype(np.float32) if floating else like.dtype)
+    array = _listed(value)
+    floating = array.dtype.kind == "f" and like.dtype.kind != "f"
+    array = _cast(array, np.dtype(np.float32) if floating else like.dtype)
     return to_device(array, device_of(like)) if array.shape else array

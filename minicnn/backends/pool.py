@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import OutOfMemory, ShapeError, check
+from ..geometry import is_integer
+
 SMALL = 2048
 """Bytes below which NumPy's own allocator does as well."""
 ALIGN = 64
@@ -28,14 +31,31 @@ class _Pool:
 
     def take(self, size: int) -> np.ndarray:
         with self.lock:
-            self.used_bytes += size
             blocks = self.free.get(size)
             if blocks:
                 self.reused += 1
                 self.free_bytes -= size
+                self.used_bytes += size
                 return blocks.pop()
+        block = self._fresh(size + ALIGN)
+        with self.lock:
             self.system += 1
-        return np.empty(size + ALIGN, np.uint8)
+            self.used_bytes += size
+        return block
+
+    def _fresh(self, size: int) -> np.ndarray:
+        """A block from the system; where it has no more, the free blocks of other sizes go back first."""
+        try:
+            try:
+                return np.empty(size, np.uint8)
+            except MemoryError:
+                clear()
+                return np.empty(size, np.uint8)
+        except (MemoryError, ValueError) as error:  # ValueError: more than any machine can address
+            raise OutOfMemory(
+                f"there is no memory for an array of {size / 2**30:,.1f} GiB ({error}): use a smaller batch or a smaller "
+                "input; under minicnn.no_grad() nothing is kept for a backward"
+            ) from None
 
     def give(self, size: int, block: np.ndarray) -> None:
         with self.lock:
@@ -67,17 +87,24 @@ def _rounded(size: int) -> int:
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array with undefined contents, aligned to 64 bytes. Raises MemoryError when the system has no more."""
+    """An array with undefined contents, aligned to 64 bytes. Raises OutOfMemory when the system has no more."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
-        return np.empty(shape, dtype)
+        return _small(shape, dtype)
     size = _rounded(size)
     block = _pool.take(size)
     address = block.__array_interface__["data"][0]
     address += -address % ALIGN
     interface = {"data": (address, False), "shape": shape, "typestr": dtype.str, "version": 3}
     return np.asarray(_Owner(block, size, interface))
+
+
+def _small(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    try:
+        return np.empty(shape, dtype)
+    except ValueError as error:
+        raise ShapeError(f"an array cannot have the shape {shape}: {error}") from None
 
 
 def statistics() -> dict[str, int]:
@@ -88,6 +115,7 @@ def statistics() -> dict[str, int]:
 
 def set_limit(limit: int) -> None:
     """Keep at most `limit` bytes of free blocks."""
+    check(is_integer(limit) and limit >= 0, f"set_limit: limit is {limit!r}: it must be a number of bytes, at least 0")
     with _pool.lock:
         _pool.limit = int(limit)
         if _pool.free_bytes > limit:

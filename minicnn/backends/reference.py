@@ -161,6 +161,13 @@ class Reference:
     def max(self, x: Array, axes: sizes.Shape, out: Array) -> None:
         out[...] = self.xp.max(x, axis=axes).reshape(out.shape)
 
+    def min(self, x: Array, axes: sizes.Shape, out: Array) -> None:
+        out[...] = self.xp.min(x, axis=axes).reshape(out.shape)
+
+    def argmax(self, x: Array, axis: int | None, out: Array) -> None:
+        """Index (int64) of the first maximum along `axis`, or in the flattened array."""
+        out[...] = self.xp.argmax(x, axis=axis)
+
     # Matrix products
 
     def matmul(self, a: Array, b: Array, out: Array) -> None:
@@ -430,6 +437,8 @@ class Reference:
     def log_softmax(self, x: Array, out: Array) -> None:
         """Over the last axis."""
         xp = self.xp
+        if not x.size:
+            return
         xp.subtract(x, x.max(axis=-1, keepdims=True), out=out)
         xp.subtract(out, xp.log(xp.exp(out).sum(axis=-1, keepdims=True)), out=out)
 

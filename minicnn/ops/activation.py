@@ -7,6 +7,7 @@ from typing import Any
 from .. import random
 from ..autograd import differentiable
 from ..errors import ArgumentError
+from ..geometry import is_number
 from ..tensor import Tensor, as_tensor
 from .elementwise import _floating
 
@@ -89,8 +90,10 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, key: random.Key | Non
     p: 0 <= p < 1. key: where the random numbers start; without one the next key of stream "dropout".
     Source: Srivastava et al. 2014, JMLR 15.
     """
-    if not 0 <= p < 1:
-        raise ArgumentError(f"dropout: p is {p!r}: it must be at least 0 and less than 1")
+    if not is_number(p) or not 0 <= p < 1:
+        raise ArgumentError(f"dropout: p is {p!r}: it must be a number of at least 0 and less than 1")
+    if key is not None and not isinstance(key, random.Key):
+        raise ArgumentError(f"dropout: key is {key!r}: it must be a minicnn.random.Key, such as random.key('dropout')")
     x = _floating(as_tensor(x))
     if not training or p == 0:
         return x

@@ -6,11 +6,12 @@ from typing import Any
 
 from .. import geometry as sizes
 from ..autograd import differentiable
-from ..errors import ShapeError
-from ..geometry import Padding, Pair, hashable
+from ..errors import ArgumentError, ShapeError
+from ..geometry import Padding, Pair
 from ..tensor import Tensor, as_tensor
 from .activation import relu_grad
 from .product import floating
+from .shape import _tuple
 
 
 @differentiable
@@ -91,8 +92,8 @@ def conv2d(
     Raises ShapeError if the channel counts disagree or P or Q would be less than 1.
     Source: Dumoulin and Visin 2016, arXiv:1603.07285.
     """
-    x, weight, bias = floating("conv2d", as_tensor(x), weight, bias)
-    geometry = sizes.conv2d(x.shape, weight.shape, hashable(stride), hashable(padding), hashable(dilation), groups)
+    x, weight, bias = floating("conv2d", as_tensor(x), as_tensor(weight), bias)
+    geometry = sizes.conv2d(x.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None and bias.shape != (geometry.K,):
         raise ShapeError(f"conv2d: bias has shape {bias.shape}: it must be ({geometry.K},), one for each filter")
     return _conv2d(x, weight, bias, geometry=geometry, relu=relu)
@@ -105,7 +106,9 @@ def conv_transpose2d(
     """The transpose of `conv2d`: x (N, K, P, Q), weight (K, C/G, R, S), bias (C,) -> (N, C, H, W),
     H = (P - 1)*stride - top - bottom + dilation*(R - 1) + output_padding + 1, likewise W.
     """
-    x, weight, bias = floating("conv_transpose2d", as_tensor(x), weight, bias)
+    x, weight, bias = floating("conv_transpose2d", as_tensor(x), as_tensor(weight), bias)
+    if not sizes.is_integer(groups) or groups < 1:
+        raise ArgumentError(f"conv_transpose2d: groups is {groups!r}: it must be an integer of at least 1")
     sizes._images("conv_transpose2d", x.shape)
     steps, spread, more = (
         sizes.pair(value, f"conv_transpose2d: {name}", least)
@@ -136,6 +139,10 @@ def conv_transpose2d(
         )
     shape = (x.shape[0], weight.shape[1] * groups, *size)
     geometry = sizes.conv2d(shape, weight.shape, steps, border, spread, groups, "conv_transpose2d")
+    if bias is not None and bias.shape != (geometry.C,):
+        raise ShapeError(
+            f"conv_transpose2d: bias has shape {bias.shape}: it must be ({geometry.C},), one for each channel of the result"
+        )
     y = conv2d_input_grad(x, weight, geometry=geometry)
     return y if bias is None else y + bias.reshape(-1, 1, 1)
 
@@ -168,7 +175,7 @@ def _window_geometry(
     sizes._images(op, tuple(shape))
     window = sizes.pair(kernel_size, f"{op}: kernel_size", 1)
     weight = (1, shape[1], *window)
-    return sizes.conv2d(tuple(shape), weight, hashable(stride), hashable(padding), hashable(dilation), 1, op)
+    return sizes.conv2d(tuple(shape), weight, stride, padding, dilation, 1, op)
 
 
 def im2col(x: Any, kernel_size: Pair, stride: Pair = 1, padding: Padding = 0, dilation: Pair = 1) -> Tensor:
@@ -186,7 +193,9 @@ def col2im(
     dilation: Pair = 1,
 ) -> Tensor:  # fmt: skip
     """The transpose of im2col: columns (N, C*R*S, P*Q) added up where they came from, (N, C, H, W) = input_shape."""
-    columns = as_tensor(columns)
+    columns, input_shape = as_tensor(columns), _tuple("col2im: input_shape", input_shape)
+    if not all(map(sizes.is_integer, input_shape)):
+        raise ShapeError(f"col2im: input_shape is {input_shape}: it must be (N, C, H, W)")
     geometry = _window_geometry("col2im", input_shape, kernel_size, stride, padding, dilation)
     if columns.shape != geometry.columns_shape:
         raise ShapeError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiable
-from ..errors import ShapeError
+from ..errors import ArgumentError, DTypeError, ShapeError
 from ..tensor import Tensor, as_tensor
 from .shape import astype, sum_to
 
@@ -59,6 +59,8 @@ def _add_backward(a, b, saved, dy, needs):
 @differentiable
 def _subtract(kernels, needs, a, b):
     y = kernels.empty(*_result("subtract", a, b))
+    if y.dtype.kind == "b":
+        raise DTypeError("subtract: both operands are bool: use != for where they differ, or .astype('float32')")
     kernels.subtract(a, b, out=y)
     return y, [], functools.partial(_subtract_backward, _Like(a), _Like(b))
 
@@ -97,7 +99,10 @@ def _divide_backward(like_a, saved, dy, needs):
 @differentiable
 def _power(kernels, needs, a, b):
     y = kernels.empty(*_result("power", a, b))
-    kernels.power(a, b, out=y)
+    try:
+        kernels.power(a, b, out=y)
+    except (TypeError, ValueError) as error:  # NumPy looks at the values of integers only
+        raise ArgumentError(f"power: dtypes {a.dtype} and {b.dtype}: {error} Use .astype('float32')") from None
     return y, [a, b], _power_backward
 
 
@@ -109,7 +114,8 @@ def _power_backward(saved, dy, needs):
         slope = where(b == 0, 0.0, b * power(a, where(b == 0, 1.0, b - 1)))
         da = _back(dy * slope, a)
     if needs[1]:
-        db = _back(dy * where(a > 0, power(a, b) * log(where(a > 0, a, 1.0)), 0.0), b)
+        base = where(a > 0, a, 1.0)  # log(1) is 0, whose derivatives stay finite where log(a) has none
+        db = _back(dy * where(a > 0, power(base, b) * log(base), 0.0), b)
     return da, db
 
 
@@ -252,7 +258,7 @@ sign = _unary("sign", lambda saved, dy, needs: (dy * 0.0,), "x", "-1, 0 or 1; th
 def negative(x: Any) -> Tensor:
     """-x"""
     x = as_tensor(x)
-    return multiply(x, -1)
+    return subtract(0, x) if x.dtype.kind in "ub" else multiply(x, -1)  # 0 - x would make 0 of -0
 
 
 def clip(x: Any, low: float, high: float) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autograd import differentiable, first_order
 from ..errors import ArgumentError, DTypeError, ShapeError
+from ..geometry import is_integer, is_number
 from ..tensor import Tensor, as_tensor
 from .elementwise import _floating, exp, maximum
 from .reduction import mean as _mean
@@ -73,9 +74,17 @@ def _cross_entropy_grad(kernels, dloss, logits, probabilities, labels, weights, 
     return dx
 
 
+def _plain(op: str, labels: Any) -> np.ndarray:
+    """Labels as an array of the dtype that they have: a list of whole numbers stays whole."""
+    try:
+        return labels.numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    except ValueError as error:
+        raise ShapeError(f"{op}: labels are no array: {error}") from None
+
+
 def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> Tensor:
     """Labels as an int64 Tensor, checked: one for each row of logits, each 0 .. C-1 or `ignore`."""
-    values = labels if isinstance(labels, Tensor) else Tensor(np.asarray(labels))
+    values = labels if isinstance(labels, Tensor) else Tensor(_plain(op, labels))
     if values.dtype.kind not in "iu":
         raise DTypeError(
             f"{op}: labels have dtype {values.dtype}: they must be integers, such as numpy.array([3, 0, 9])"
@@ -120,8 +129,10 @@ def cross_entropy(
     logits = _floating(as_tensor(logits))
     if logits.ndim < 2 or not logits.shape[1]:
         raise ShapeError(f"cross_entropy: logits have shape {logits.shape}: they must be (N, C) or (N, C, H, W)")
-    if not 0 <= label_smoothing <= 1:
-        raise ArgumentError(f"cross_entropy: label_smoothing is {label_smoothing!r}: it must be 0 .. 1")
+    if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
+        raise ArgumentError(f"cross_entropy: label_smoothing is {label_smoothing!r}: it must be a number in 0 .. 1")
+    if not is_integer(ignore_index) or not -(2**63) <= ignore_index < 2**63:
+        raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}: it must be an integer; -100 is no label")
     if weight is not None:
         weight = astype(as_tensor(weight, logits).detach(), logits.dtype)
         if weight.shape != logits.shape[1:2]:
@@ -132,7 +143,7 @@ def cross_entropy(
     if logits.ndim > 2:
         classes = logits.shape[1]
         logits = transpose(logits, (0, *range(2, logits.ndim), 1)).reshape(-1, classes)
-        labels = np.asarray(labels.numpy() if isinstance(labels, Tensor) else labels)
+        labels = _plain("cross_entropy", labels)
         if labels.shape != outer:
             raise ShapeError(f"cross_entropy: labels have shape {labels.shape}: they must be {outer}")
         labels = labels.reshape(-1)
@@ -158,6 +169,8 @@ def hinge_loss(scores: Any, labels: Any, margin: float = 1.0, reduction: str = "
     scores = _floating(as_tensor(scores))
     if scores.ndim != 2:
         raise ShapeError(f"hinge_loss: scores have shape {scores.shape}: they must be (N, C)")
+    if not is_number(margin):
+        raise ArgumentError(f"hinge_loss: margin is {margin!r}: it must be a number")
     labels = _labels("hinge_loss", labels, scores)
     rows, classes = scores.shape
     onehot = astype(labels.reshape(rows, 1) == Tensor(np.arange(classes), device=labels.device), scores.dtype)

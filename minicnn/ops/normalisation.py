@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autograd import differentiable, first_order
 from ..errors import ArgumentError, ShapeError
+from ..geometry import LONGEST, is_integer, is_number
 from ..tensor import Tensor, as_tensor
 from .activation import relu_grad
 from .elementwise import _floating, power
@@ -81,6 +82,9 @@ def batch_norm(
     x = _floating(as_tensor(x))
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: x has shape {x.shape}: it must be (N, C, ...)")
+    scale, shift, running_mean, running_var, residual = [
+        v if v is None else as_tensor(v) for v in (scale, shift, running_mean, running_var, residual)
+    ]
     channels = x.shape[1]
     for name, values in (
         ("scale", scale),
@@ -98,8 +102,10 @@ def batch_norm(
         raise ArgumentError(
             "batch_norm: training is False but there are no running statistics: give running_mean and running_var"
         )
-    if eps < 0:
-        raise ArgumentError(f"batch_norm: eps is {eps!r}: it must be at least 0")
+    if not is_number(eps) or eps < 0:
+        raise ArgumentError(f"batch_norm: eps is {eps!r}: it must be a number of at least 0")
+    if not is_number(momentum) or not 0 <= momentum <= 1:
+        raise ArgumentError(f"batch_norm: momentum is {momentum!r}: it must be a number in 0 .. 1")
     scale = _constant(x, 1.0) if scale is None else scale
     shift = _constant(x, 0.0) if shift is None else shift
     x, scale, shift, residual = floating("batch_norm", x, scale, shift, residual)
@@ -178,11 +184,12 @@ def local_response_norm(
     x = _floating(as_tensor(x))
     if x.ndim < 2:
         raise ShapeError(f"local_response_norm: x has shape {x.shape}: it must be (N, C, ...)")
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+    if not is_integer(size) or not 1 <= size <= LONGEST:
         raise ArgumentError(f"local_response_norm: size is {size!r}: it must be an integer of at least 1")
-    if k <= 0 or alpha < 0:
+    if not all(map(is_number, (k, alpha, beta))) or k <= 0 or alpha < 0:
         raise ArgumentError(
-            f"local_response_norm: k is {k!r} and alpha {alpha!r}: k must be positive, alpha at least 0"
+            f"local_response_norm: k is {k!r}, alpha {alpha!r} and beta {beta!r}: all must be numbers, "
+            "k must be positive and alpha at least 0"
         )
     factor = alpha / size if alpha_over_size else alpha
     return _local_response_norm(x, size=int(size), alpha=float(factor), beta=float(beta), k=float(k))

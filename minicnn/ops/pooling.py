@@ -9,7 +9,7 @@ import numpy as np
 from .. import geometry as sizes
 from ..autograd import differentiable
 from ..errors import ArgumentError
-from ..geometry import Padding, Pair, hashable
+from ..geometry import Padding, Pair
 from ..tensor import Tensor, as_tensor
 from .elementwise import _floating
 
@@ -58,9 +58,7 @@ def max_pool2d(
     Returns (N, C, P, Q), P = floor((H + 2*padding - R)/stride) + 1. Raises ShapeError if a window does not fit.
     """
     x = _floating(as_tensor(x))
-    window = sizes.pool2d(
-        x.shape, hashable(kernel_size), hashable(stride), hashable(padding), ceil_mode, True, "max_pool2d"
-    )
+    window = sizes.pool2d(x.shape, kernel_size, stride, padding, ceil_mode, True, "max_pool2d")
     return _max_pool2d(x, geometry=window)
 
 
@@ -95,15 +93,7 @@ def avg_pool2d(
     count_include_pad: whether padding counts in the divisor. What a window of ceil mode sees beyond it never counts.
     """
     x = _floating(as_tensor(x))
-    window = sizes.pool2d(
-        x.shape,
-        hashable(kernel_size),
-        hashable(stride),
-        hashable(padding),
-        ceil_mode,
-        count_include_pad,
-        "avg_pool2d",
-    )
+    window = sizes.pool2d(x.shape, kernel_size, stride, padding, ceil_mode, count_include_pad, "avg_pool2d")
     return _avg_pool2d(x, geometry=window)
 
 
@@ -135,7 +125,7 @@ def adaptive_avg_pool2d(x: Any, output_size: Pair = 1) -> Tensor:
     """The means of P x Q windows that cover the map evenly: x (N, C, H, W) -> (N, C, P, Q) = output_size."""
     x = _floating(as_tensor(x))
     sizes._images("adaptive_avg_pool2d", x.shape)
-    size = sizes.pair(hashable(output_size), "adaptive_avg_pool2d: output_size", 1)
+    size = sizes.pair(sizes.hashable(output_size), "adaptive_avg_pool2d: output_size", 1)
     if min(x.shape[2:]) < 1:
         raise ArgumentError(f"adaptive_avg_pool2d: x has shape {x.shape}: the map must have at least one pixel")
     return _adaptive_avg_pool2d(x, size=size)

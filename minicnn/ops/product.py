@@ -15,7 +15,8 @@ from .shape import _reshape, astype, sum_to, swapaxes
 
 
 def floating(op: str, *tensors: Tensor | None) -> list[Any]:
-    """The tensors in one floating dtype, the widest of theirs. Raises DTypeError for integers."""
+    """The tensors (or arrays, or None) in one floating dtype, the widest of theirs. Raises DTypeError for integers."""
+    tensors = tuple([t if t is None else as_tensor(t) for t in tensors])
     dtypes = {t.dtype for t in tensors if t is not None}
     for dtype in dtypes:
         if dtype.kind != "f":
@@ -92,7 +93,7 @@ def linear(x: Any, weight: Tensor, bias: Tensor | None = None, *, relu: bool = F
     x: (N, in) or (..., in)      weight: (out, in)      bias: (out,) or None
     Returns (N, out). Raises ShapeError if the sizes disagree.
     """
-    x, weight, bias = floating("linear", as_tensor(x), weight, bias)
+    x, weight, bias = floating("linear", as_tensor(x), as_tensor(weight), bias)
     if weight.ndim != 2:
         raise ShapeError(f"linear: weight has shape {weight.shape}: it must be (out, in)")
     if not x.ndim or x.shape[-1] != weight.shape[1]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backends
 from ..autograd import differentiable
 from ..errors import ShapeError
 from ..tensor import Tensor, as_tensor
@@ -27,9 +28,18 @@ def _axes(op: str, x: Tensor, axis: Axes, keepdims: bool) -> tuple[tuple[int, ..
     return axes, tuple(size for a, size in enumerate(x.shape) if a not in axes)
 
 
+def _some_axes(op: str, x: Tensor, axis: Axes, keepdims: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """`_axes` for what needs at least one number."""
+    axes, shape = _axes(op, x, axis, keepdims)
+    if not math.prod(x.shape[a] for a in axes):
+        raise ShapeError(f"{op}: shape is {x.shape}: there is nothing to choose from along axis {axis}")
+    return axes, shape
+
+
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Sum over an axis, several, or all."""
+    """Sum over an axis, several, or all; integers and truth values are added up as int64."""
     x = as_tensor(x)
+    x = x if x.dtype.kind == "f" else astype(x, np.int64)
     axes, shape = _axes("sum", x, axis, keepdims)
     return _sum_axes(x, axes=axes, shape=shape)
 
@@ -59,10 +69,17 @@ def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 def _max(kernels, needs, x, *, axes, shape):
     y = kernels.empty(shape, x.dtype)
     kernels.max(x, axes, out=y)
-    return y, [x, y], _max_backward
+    return y, [x, y], _extremum_backward
 
 
-def _max_backward(saved, dy, needs, *, axes, shape):
+@differentiable
+def _min(kernels, needs, x, *, axes, shape):
+    y = kernels.empty(shape, x.dtype)
+    kernels.min(x, axes, out=y)
+    return y, [x, y], _extremum_backward
+
+
+def _extremum_backward(saved, dy, needs, *, axes, shape):
     x, y = saved
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
     taken = astype(x == broadcast_to(_reshape(y, shape=kept), x.shape), dy.dtype)
@@ -73,21 +90,25 @@ def _max_backward(saved, dy, needs, *, axes, shape):
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Largest number along an axis, several, or all; equal ones share the gradient; NaN wins."""
     x = as_tensor(x)
-    axes, shape = _axes("max", x, axis, keepdims)
-    if not math.prod(x.shape[a] for a in axes):
-        raise ShapeError(f"max: shape is {x.shape}: there is nothing to take the maximum of")
+    axes, shape = _some_axes("max", x, axis, keepdims)
     return _max(x, axes=axes, shape=shape)
 
 
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Smallest number along an axis, several, or all; equal ones share the gradient; NaN wins."""
-    return -max(-as_tensor(x), axis, keepdims)
+    x = as_tensor(x)
+    axes, shape = _some_axes("min", x, axis, keepdims)
+    return _min(x, axes=axes, shape=shape)
 
 
 def argmax(x: Any, axis: int | None = None) -> Tensor:
-    """Where the largest number stands (int64); no gradient."""
+    """Where the largest number stands (int64) along an axis, or in the flattened array; no gradient."""
     x = as_tensor(x)
-    return Tensor(np.asarray(x.numpy().argmax(axis=axis)), device=x.device)
+    axes, shape = _some_axes("argmax", x, None if axis is None else (axis,), False)
+    kernels = backends.of([x.data], "argmax")
+    y = kernels.empty(shape, np.dtype(np.int64))
+    kernels.argmax(x.data, None if axis is None else axes[0], out=y)
+    return Tensor(y)
 
 
 for _name, _method in {

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiable, view
-from ..errors import ArgumentError, IndexingError, ShapeError
+from ..backends import as_dtype, as_operand
+from ..errors import ArgumentError, IndexingError, MinicnnError, ShapeError
 from ..geometry import is_integer
 from ..tensor import Tensor, as_tensor, plain_index
 
@@ -30,7 +31,7 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     Raises ShapeError if the numbers of elements differ.
     """
     x = as_tensor(x)
-    sizes = tuple(shape[0]) if len(shape) == 1 and not is_integer(shape[0]) else shape
+    sizes = _tuple("reshape: shape", shape[0]) if len(shape) == 1 and not is_integer(shape[0]) else shape
     if not all(map(is_integer, sizes)) or sizes.count(-1) > 1 or min(sizes, default=0) < -1:
         raise ShapeError(f"reshape: shape is {sizes}: it must hold sizes of at least 0, and at most one -1")
     known = math.prod(size for size in sizes if size != -1)
@@ -41,10 +42,17 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     return _reshape(x, shape=tuple(map(int, sizes)))
 
 
+def _tuple(name: str, values: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(values)
+    except TypeError:
+        raise ShapeError(f"{name} is {values!r}: it must be integers, or a tuple or list of them") from None
+
+
 def flatten(x: Any, start: int = 1) -> Tensor:
     """All axes from `start` on as one: (N, C, H, W) becomes (N, C*H*W)."""
     x = as_tensor(x)
-    if not 0 <= start < max(x.ndim, 1):
+    if not is_integer(start) or not 0 <= start < max(x.ndim, 1):
         raise ShapeError(f"flatten: start is {start}: it must be an axis of {x.shape}")
     return _reshape(x, shape=(*x.shape[:start], math.prod(x.shape[start:])))
 
@@ -61,7 +69,7 @@ def _transpose_backward(saved, dy, needs, *, axes):
 def transpose(x: Any, *axes: Any) -> Tensor:
     """The axes in another order, as in NumPy; without `axes`, in reverse order."""
     x = as_tensor(x)
-    order = tuple(axes[0]) if len(axes) == 1 and not is_integer(axes[0]) else axes
+    order = _tuple("transpose: axes", axes[0]) if len(axes) == 1 and not is_integer(axes[0]) else axes
     order = tuple(reversed(range(x.ndim))) if not order else tuple(_axis("transpose", a, x.ndim) for a in order)
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"transpose: axes are {order}: they must name each of the {x.ndim} axes of {x.shape} once")
@@ -94,11 +102,11 @@ def _broadcast_backward(before, saved, dy, needs, *, shape):
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     """x repeated along new axes and axes of size 1. Raises ShapeError if the shapes do not broadcast."""
-    x, shape = as_tensor(x), tuple(shape)
+    x, shape = as_tensor(x), _tuple("broadcast_to: shape", shape)
     if x.shape == shape:
         return x
     try:
-        fits = np.broadcast_shapes(x.shape, shape) == shape
+        fits = all(map(is_integer, shape)) and np.broadcast_shapes(x.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:
@@ -141,7 +149,7 @@ def _astype_backward(before, saved, dy, needs, *, dtype):
 
 def astype(x: Tensor, dtype: Any) -> Tensor:
     """The same numbers in another dtype; gradients flow between floating ones."""
-    dtype = np.dtype(dtype)
+    dtype = as_dtype(dtype, "astype")
     if x.dtype == dtype:
         return x
     return _astype(x if dtype.kind == "f" else x.detach(), dtype=dtype)
@@ -160,7 +168,7 @@ def _copy_backward(saved, dy, needs):
 
 def copy(x: Tensor) -> Tensor:
     """The same numbers in memory of their own, contiguous."""
-    return _copy(x)
+    return _copy(as_tensor(x))
 
 
 def _is_basic(index: Any) -> bool:
@@ -171,10 +179,10 @@ def _is_basic(index: Any) -> bool:
 def _getitem_rule(kernels, needs, x, *, index):
     try:
         y = kernels.getitem(x, index)
-    except IndexError as error:
+        if isinstance(y, np.generic):  # a view of the one element, as for any other part
+            y = kernels.getitem(x, (*(index if isinstance(index, tuple) else (index,)), ...))
+    except (IndexError, OverflowError, TypeError, ValueError) as error:
         raise IndexingError(f"getitem: index {index!r} on shape {x.shape}: {error}") from None
-    if not hasattr(y, "shape") or isinstance(y, np.generic):
-        y = kernels.asarray(y, x.dtype)
     return y, [], functools.partial(_getitem_backward, x.shape)
 
 
@@ -202,8 +210,6 @@ def _scatter_backward(saved, dy, needs, *, index, shape):
 def getitem(x: Any, index: Any) -> Tensor:
     """x[index] as in NumPy: integers, slices, None, ..., integer arrays and bool masks. Slices are views."""
     index = plain_index(index)
-    if isinstance(index, list):
-        index = np.asarray(index)
     return (_slice if _is_basic(index) else _gather)(as_tensor(x), index=index)
 
 
@@ -226,9 +232,18 @@ def _cat_backward(places, dtypes, saved, dy, needs, *, axis):
     return [astype(getitem(dy, place), dtype) if need else None for place, dtype, need in zip(places, dtypes, needs)]
 
 
+def _parts(op: str, tensors: Any) -> list[Tensor]:
+    try:
+        return [as_tensor(t) for t in tensors]
+    except TypeError as error:
+        if isinstance(error, MinicnnError):
+            raise
+        raise ArgumentError(f"{op}: tensors is {type(tensors).__name__}: it must be a list of Tensors") from None
+
+
 def cat(tensors: Sequence[Any], axis: int = 1) -> Tensor:
     """Tensors one behind the other along `axis` (channels by default). The other sizes must agree (ShapeError)."""
-    parts = [as_tensor(t) for t in tensors]
+    parts = _parts("cat", tensors)
     if not parts:
         raise ArgumentError("cat: the list of tensors is empty: it needs at least one")
     axis = _axis("cat", axis, parts[0].ndim)
@@ -241,7 +256,7 @@ def cat(tensors: Sequence[Any], axis: int = 1) -> Tensor:
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
-    parts = [as_tensor(t) for t in tensors]
+    parts = _parts("stack", tensors)
     if not parts:
         raise ArgumentError("stack: the list of tensors is empty: it needs at least one")
     axis = _axis("stack", axis, parts[0].ndim + 1)
@@ -265,7 +280,13 @@ def _pad_backward(inside, saved, dy, needs, *, widths, value):
 def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     """A border of `value`: widths holds (before, after) for each axis, as in numpy.pad."""
     x = as_tensor(x)
-    pairs = [tuple(w) if isinstance(w, (tuple, list)) else (w, w) for w in widths]
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ArgumentError(f"pad: value is {value!r}: it must be a number")
+    if x.dtype.kind != "f":
+        if not float(value).is_integer():
+            raise ArgumentError(f"pad: value is {value!r} but x has dtype {x.dtype}: it must be a whole number")
+        value = as_operand(int(value), x.data).item()
+    pairs = [tuple(w) if isinstance(w, (tuple, list)) else (w, w) for w in _tuple("pad: widths", widths)]
     if len(pairs) != x.ndim or any(len(p) != 2 or not all(map(is_integer, p)) or min(p) < 0 for p in pairs):
         raise ShapeError(
             f"pad: widths are {list(widths)}: they must be (before, after), at least 0, for each axis of {x.shape}"
