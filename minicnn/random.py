@@ -52,12 +52,21 @@ def get_state() -> dict[str, int]:
 
 def set_state(state: dict[str, int]) -> None:
     """Go on where `get_state` was taken."""
+    good = isinstance(state, dict) and is_integer(state.get("seed")) and is_integer(state.get("step"))
+    check(good, f"random.set_state: state is {state!r}: it must be what get_state gave, {{'seed': ..., 'step': ...}}")
     with _State.lock:
         _State.seed, _State.step = int(state["seed"]), int(state["step"])
 
 
 def key(stream: str, step: int = 0, seed: int | None = None) -> Key:
     """The key of a named stream at a step (an epoch, a sample, a training step)."""
+    check(
+        seed is None or (is_integer(seed) and 0 <= seed < 2**32),
+        f"random.key: seed is {seed!r}: it must be an integer in 0 .. 2**32 - 1",
+    )
+    check(
+        is_integer(step) and 0 <= step < 2**64, f"random.key: step is {step!r}: it must be an integer in 0 .. 2**64 - 1"
+    )
     return Key(_State.seed if seed is None else seed, zlib.crc32(stream.encode()), step)
 
 

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor, backends, layers, ops
+from minicnn import Tensor, backends, data, layers, ops, random
 from minicnn.autograd import differentiable
 from minicnn.backends import pool
 from minicnn.errors import (
     ArgumentError,
+    CheckpointError,
+    DataError,
     DTypeError,
     GradientError,
     IndexingError,
@@ -318,6 +320,12 @@ def test_arrays_serve_as_weights_and_statistics(backend):
     np.testing.assert_allclose(mean, 0.1)
 
 
+def test_flags_may_be_anything_that_is_true_or_false(backend):
+    for flag in (np.True_, 1, "yes"):
+        assert ops.conv2d(X, -W, relu=flag).numpy().max() == 0 and ops.linear(FLAT, -FLAT, relu=flag).numpy().max() == 0
+        assert ops.batch_norm(X, relu=flag, training=flag).numpy().min() >= 0
+
+
 def test_softmax_over_no_classes(backend):
     assert ops.softmax(Tensor(np.ones((2, 0)))).shape == (2, 0)
 
@@ -348,3 +356,77 @@ def test_free_blocks_go_back_before_memory_is_said_to_be_out(monkeypatch):
     monkeypatch.setattr(pool.np, "empty", once)
     pool.empty((9000,), np.float32)
     assert calls[0] > 0 and calls[1] == 0
+
+
+# Layers
+
+
+def test_a_container_does_not_spell_out_its_layers_for_nothing():
+    net = layers.ReLU()
+    for _ in range(300):  # a repr of each would recurse, and take quadratic time
+        net = layers.Sequential(net)
+    assert net(Tensor([1.0])).item() == 1.0
+
+
+def test_layers_in_a_dict_are_refused():
+    layer = layers.Layer()
+    with pytest.raises(ArgumentError, match="blocks is a dict of layers"):
+        layer.blocks = {"a": layers.ReLU()}
+    with pytest.raises(ArgumentError, match="blocks is a list of layers"):
+        layer.blocks = [layers.ReLU(), None]
+
+
+def test_a_parameter_is_not_lost_by_assignment():
+    layer = layers.Linear(2, 2)
+    with pytest.raises(ArgumentError, match="weight is a parameter.*assign Parameter"):
+        layer.weight = Tensor(np.ones((2, 2)))
+    layer.weight = layers.Parameter(np.ones((2, 2), np.float32))
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
+LINEAR, IMAGES = layers.Linear(2, 2), np.zeros((2, 3, 4, 4), np.uint8)
+REFUSED_BY_LAYERS = {
+    "eps": (lambda: layers.BatchNorm2d(2, eps=np.nan), ArgumentError, "eps is nan"),
+    "momentum": (lambda: layers.BatchNorm2d(2, momentum="a"), ArgumentError, "momentum is 'a'"),
+    "alpha": (lambda: layers.LocalResponseNorm(3, alpha=None), ArgumentError, "alpha is None"),
+    "beta": (lambda: layers.LocalResponseNorm(3, beta="a"), ArgumentError, "beta is 'a'"),
+    "k": (lambda: layers.LocalResponseNorm(3, k=np.nan), ArgumentError, "k is nan"),
+    "coefficients": (lambda: layers.Add(3), ArgumentError, "coefficients is 3"),
+    "scale": (lambda: layers.Residual(LINEAR, scale=None), ArgumentError, "scale is None"),
+    "lr_mult": (lambda: layers.Parameter([1.0], lr_mult="a"), ArgumentError, "lr_mult is 'a'"),
+    "size": (lambda: layers.Linear(2**40, 2**20), OutOfMemory, "no memory"),
+    "inputs": (lambda: layers.Graph({"a": (LINEAR,)}, inputs=5), ArgumentError, "inputs is 5"),
+    "no inputs": (lambda: layers.Graph({"a": (LINEAR,)}, inputs=()), ArgumentError, "inputs is empty"),
+    "no outputs": (lambda: layers.Graph({"a": (LINEAR,)}, outputs=()), ArgumentError, "outputs is empty"),
+    "node": (lambda: layers.Graph({"a": ()}), ArgumentError, "a is tuple"),
+    "index": (lambda: layers.Sequential(LINEAR)[1.5], IndexingError, "index is 1.5"),
+    "hook": (lambda: LINEAR.register_forward_hook(None), ArgumentError, "hook is None"),
+    "buffer": (lambda: LINEAR.register_buffer(5, Tensor(1.0)), ArgumentError, "name is 5"),
+    "state": (lambda: LINEAR.load_state_dict(None), ArgumentError, "state is NoneType"),
+    "value": (lambda: LINEAR.load_state_dict({"weight": "a"}), CheckpointError, "weight: Tensor: data is str"),
+    "dtype": (lambda: LINEAR.to(dtype=int), ArgumentError, "must be floating"),
+    "gain": (lambda: layers.init.xavier_normal(LINEAR.weight, gain="a"), ArgumentError, "gain is 'a'"),
+    "std": (lambda: layers.init.gaussian(LINEAR.weight, std=None), ArgumentError, "std is None"),
+    "input_shape": (lambda: minicnn.summary(LINEAR, 5), ArgumentError, "input_shape is 5"),
+    "random state": (lambda: random.set_state({}), ArgumentError, "state is {}"),
+    "step of a key": (lambda: random.key("a", -1), ArgumentError, "step is -1"),
+    "seed of a key": (lambda: random.key("a", seed=1.5), ArgumentError, "seed is 1.5"),
+    "negative sample": (lambda: data.Draw(0, 0, [-1]), ArgumentError, "samples is"),
+    "draw": (lambda: data.RandomCrop(2)(IMAGES, "a"), ArgumentError, "draw is a str"),
+    "images of objects": (lambda: data.CenterCrop(2)(IMAGES.astype(object)), DTypeError, "dtype object"),
+    "fill": (lambda: data.Cutout(2, "a"), ArgumentError, "fill is 'a'"),
+    "ragged labels": (lambda: data.Dataset(IMAGES, [0, [1]], ("a", "b")), DataError, "labels is no array"),
+    "ragged subset": (lambda: data.Dataset(IMAGES, [0, 1], ("a", "b")).subset([0, [1]]), DataError, "indices is no array"),
+    "split": (lambda: data.split(None, 0.5), ArgumentError, "dataset is a NoneType"),
+    "loader state": (
+        lambda: data.Loader(data.Dataset(IMAGES, [0, 1], ("a", "b")), 1).load_state_dict(None),
+        ArgumentError, "state is None"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_LAYERS)
+def test_layers_and_data_refuse_bad_input(name):
+    call, error, message = REFUSED_BY_LAYERS[name]
+    with pytest.raises(error, match=message):
+        call()

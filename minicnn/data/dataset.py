@@ -38,7 +38,7 @@ class Dataset:
     source: str = "given arrays"
 
     def __post_init__(self) -> None:
-        where, labels = f"Dataset {self.name!r}", np.asarray(self.labels)
+        where, labels = f"Dataset {self.name!r}", _array(f"Dataset {self.name!r}: labels", self.labels)
         shape, dtype = getattr(self.images, "shape", None), getattr(self.images, "dtype", None)
         check(
             shape is not None and len(shape) == 4 and dtype == np.uint8,
@@ -77,7 +77,7 @@ class Dataset:
 
     def subset(self, indices: Any) -> Dataset:
         """The images at `indices`, whole numbers (M,) in 0 .. N - 1, in that order. Raises DataError."""
-        indices = np.asarray(indices)
+        indices = _array("subset: indices", indices)
         check(
             indices.ndim == 1 and indices.dtype.kind in "iu" and indices.size > 0
             and 0 <= indices.min() and indices.max() < len(self),
@@ -101,6 +101,13 @@ class Dataset:
         return tuple((mean / 255).tolist()), tuple((deviation / 255).tolist())
 
 
+def _array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} is no array: {error}") from None
+
+
 def split(dataset: Dataset, size: float | int, seed: int = 0) -> tuple[Dataset, Dataset]:
     """Cut a dataset in two, for training and for validation, each class in proportion.
 
@@ -108,6 +115,9 @@ def split(dataset: Dataset, size: float | int, seed: int = 0) -> tuple[Dataset, 
     Returns (the rest, the chosen part), both in the dataset's order; the same seed always gives the same parts.
     Raises ArgumentError if either part would be empty.
     """
+    check(
+        isinstance(dataset, Dataset), f"split: dataset is a {type(dataset).__name__}: it must be a minicnn.data.Dataset"
+    )
     total = len(dataset)
     if is_integer(size):
         count = int(size)

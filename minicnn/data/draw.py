@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import random
-from ..errors import check
+from ..errors import ArgumentError, check
 
 
 class Draw:
@@ -19,6 +19,9 @@ class Draw:
 
     def __init__(self, seed: int, epoch: int, samples: np.ndarray, *, within: str = "data", tables: dict | None = None):
         self.seed, self.epoch, self.samples = seed, epoch, np.asarray(samples)
+        good = not self.samples.size or (self.samples.dtype.kind in "iu" and self.samples.min() >= 0)
+        if not good or self.samples.ndim != 1:  # not check(): the message would be made for every batch
+            raise ArgumentError(f"Draw: samples is {samples!r}: it must be indices (N,) into the dataset, at least 0")
         self._within = within
         # One table for each name, shared by the batches of an epoch: a block of Philox numbers for each sample.
         self._tables: dict[tuple[str, int], np.ndarray] = {} if tables is None else tables

@@ -49,8 +49,14 @@ class Loader:
         prefetch: int = 2,
         epoch: int = 0,
     ):
-        check(isinstance(dataset, Dataset), f"Loader: dataset is a {type(dataset).__name__}: it must be a minicnn.data.Dataset")
-        check(transform is None or callable(transform), f"Loader: transform is {transform!r}: it must be callable, or None")
+        check(
+            isinstance(dataset, Dataset),
+            f"Loader: dataset is a {type(dataset).__name__}: it must be a minicnn.data.Dataset",
+        )
+        check(
+            transform is None or callable(transform),
+            f"Loader: transform is {transform!r}: it must be callable, or None",
+        )
         self.dataset, self.transform = dataset, transform
         self.batch_size = _whole("batch_size", batch_size, 1)
         self.prefetch = _whole("prefetch", prefetch, 0)
@@ -119,6 +125,7 @@ class Loader:
 
         Raises ArgumentError where that cannot be: in the middle of an epoch with other batches or another dataset.
         """
+        check(isinstance(state, dict), f"Loader.load_state_dict: state is {state!r}: it must be what state_dict() gave")
         missing = [name for name in ("seed", "epoch", "batch") if name not in state]
         check(not missing, f"Loader.load_state_dict: the state lacks {', '.join(missing)}: is it a loader's state?")
         batch = _whole("state['batch']", state["batch"], 0, len(self))

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, check
-from ..geometry import is_integer, pair, sides
+from ..errors import ArgumentError, DTypeError, ShapeError, check
+from ..geometry import LONGEST, is_integer, is_number, pair, sides
 from .draw import Draw, integers
 
 Transform = Callable[[np.ndarray, Any], np.ndarray]
@@ -37,13 +37,19 @@ def check_images(who: object, images: np.ndarray) -> None:
         f"{type(who).__name__}: images has shape {shape}: it must be an array (N, C, H, W); one image needs images[None]",
         ShapeError,
     )
+    check(
+        images.dtype.kind in "fiub",
+        f"{type(who).__name__}: images has dtype {images.dtype}: it must be uint8 or floating",
+        DTypeError,
+    )
 
 
 def check_draw(who: object, draw: Draw | None, images: np.ndarray) -> Draw:
     """Raise ArgumentError unless `draw` was given and is for as many samples as there are images."""
     name = type(who).__name__
-    check(draw is not None, f"{name}: draw is missing: give minicnn.data.Draw(seed, epoch, sample_indices)")
-    assert draw is not None
+    if not isinstance(draw, Draw):
+        found = "missing" if draw is None else f"a {type(draw).__name__}"
+        raise ArgumentError(f"{name}: draw is {found}: give minicnn.data.Draw(seed, epoch, sample_indices)")
     check(
         len(draw.samples) == len(images),
         f"{name}: draw is for {len(draw.samples)} samples but there are {len(images)} images: give one index per image",
@@ -168,6 +174,7 @@ class RandomCrop(_Crop):
 
     def __init__(self, size: int | tuple[int, int], padding: int | tuple[int, ...] = 0, fill: float = 0):
         super().__init__(size)
+        check(is_number(fill), f"RandomCrop: fill is {fill!r}: it must be a number")
         self.padding, self.fill = sides(padding), fill  # type: ignore[arg-type]
 
     def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:
@@ -208,7 +215,11 @@ class Cutout(_Shown):
     """
 
     def __init__(self, size: int, fill: float = 0):
-        check(is_integer(size) and size >= 1, f"Cutout: size is {size!r}: it must be a whole number of at least 1 pixel")
+        check(
+            is_integer(size) and 1 <= size <= LONGEST,
+            f"Cutout: size is {size!r}: it must be a whole number of at least 1 pixel",
+        )
+        check(is_number(fill), f"Cutout: fill is {fill!r}: it must be a number")
         self.size, self.fill = int(size), fill
 
     def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:

@@ -134,7 +134,7 @@ def summary(model_or_name: Layer | str, input_shape: Shape | None = None) -> Sum
         if model.recipe is None:
             raise ArgumentError("summary: input_shape is missing: give the shape of one input, such as (3, 224, 224)")
         input_shape = model.recipe.input_shape
-    traced = trace(model, tuple(input_shape))
+    traced = trace(model, input_shape)
     return Summary(title, traced.input_shape, _rows(model, traced.records, fields(traced)))
 
 

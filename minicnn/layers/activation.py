@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..errors import check
-from ..geometry import is_integer
+from ..geometry import is_integer, is_number
 from ..tensor import Tensor
 from .base import Layer
 
@@ -69,7 +69,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         check(
-            isinstance(p, (int, float)) and 0 <= p < 1,
+            is_number(p) and 0 <= p < 1,
             f"Dropout: p is {p!r}: it must be at least 0 and less than 1; 0.5 drops every other number",
         )
         self.p = float(p)

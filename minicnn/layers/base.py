@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from .. import geometry
 from ..autograd import no_grad
-from ..errors import ArgumentError, CheckpointError, MinicnnError, ShapeError, calls, check, where
+from ..backends import as_dtype
+from ..errors import ArgumentError, CheckpointError, DTypeError, MinicnnError, ShapeError, calls, check, where
 from ..geometry import Shape
 from ..tensor import Tensor
 from .parameter import Parameter
@@ -109,6 +110,10 @@ class Layer:
 
         A layer with a hook is not fused with its neighbours. Returns a handle with `.remove()`.
         """
+        check(
+            callable(hook),
+            f"register_forward_hook: hook is {hook!r}: it must be callable as hook(layer, inputs, output)",
+        )
         number = max(self._hooks, default=-1) + 1
         self._hooks[number] = hook
         structure.changed()
@@ -124,10 +129,12 @@ class Layer:
             )
             self._register(name, value)
             return
-        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Layer) for item in value):
+        if isinstance(value, (list, tuple, dict)) and any(
+            isinstance(item, Layer) for item in (value.values() if isinstance(value, dict) else value)
+        ):
             raise ArgumentError(
                 f"{type(self).__name__}.{name} is a {type(value).__name__} of layers, whose parameters would not be "
-                "found: use Sequential(*layers), which can be indexed too"
+                "found: use Sequential(*layers) or Sequential({name: layer}), which can be indexed too"
             )
         if name in METHODS and not callable(value):
             raise ArgumentError(
@@ -142,6 +149,11 @@ class Layer:
         elif isinstance(value, Parameter):  # a frozen one
             state["_parameters"][name] = value
         elif name in state["_parameters"]:
+            check(
+                not isinstance(value, Tensor),
+                f"{type(self).__name__}.{name} is a parameter and the new Tensor does not require a gradient: assign "
+                f"Parameter(...), or to .{name}.data",
+            )
             del state["_parameters"][name]
         elif name in state["_buffers"]:
             if isinstance(value, Tensor):
@@ -167,6 +179,10 @@ class Layer:
 
     def register_buffer(self, name: str, values: Tensor) -> None:
         """Keep a Tensor that is part of the state (saved, moved) but not learned, as attribute `name`."""
+        check(
+            isinstance(name, str) and name.isidentifier(),
+            f"register_buffer: name is {name!r}: it must be usable as an attribute",
+        )
         check(isinstance(values, Tensor), f"register_buffer: {name} is {type(values).__name__}: it must be a Tensor")
         check(name not in self.__dict__, f"register_buffer: {name!r} is already an attribute: choose another name")
         self._buffers[name] = values
@@ -249,8 +265,15 @@ class Layer:
         Returns the missing and the unexpected names. Raises CheckpointError, with every name that does not fit, and
         leaves the model as it was.
         """
-        own = self.state_dict()
-        given = {name: Tensor(value) for name, value in state.items()}
+        check(
+            isinstance(state, Mapping), f"load_state_dict: state is {type(state).__name__}: it must be a dict of values"
+        )
+        own, given = self.state_dict(), {}
+        for name, value in state.items():
+            try:
+                given[name] = Tensor(value)
+            except DTypeError as error:
+                raise CheckpointError(f"load_state_dict: {name}: {error}") from None
         missing = [name for name in own if name not in given]
         unexpected = [name for name in given if name not in own]
         wrong = [
@@ -291,6 +314,7 @@ class Layer:
 
         The Parameter objects stay the same, so an optimiser keeps working. Returns self.
         """
+        check(dtype is None or as_dtype(dtype, "to").kind == "f", f"to: dtype is {dtype!r}: it must be floating")
         for values in (*self.parameters(), *self.buffers()):
             moved = Tensor(values.detach(), dtype=dtype, device=device)
             if moved.data is not values.data:

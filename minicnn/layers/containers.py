@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import check
+from ..errors import ArgumentError, IndexingError, check
+from ..geometry import is_integer, is_number
 from . import tracing
 from .base import Layer
 from .run import Node, run
@@ -50,11 +51,11 @@ class Container(Layer):
             f"{kind}: a layer's name is {name!r}: every {kind} has that word already: choose another name",
         )
         check(name not in self._children, f"{kind}: two layers are called {name!r}: give each its own name")
-        check(
-            isinstance(layer, Layer),
-            f"{kind}: {name} is {type(layer).__name__} {layer!r}: it must be a Layer"
-            + ("; write Conv2d(...) with parentheses" if isinstance(layer, type) else ""),
-        )
+        if not isinstance(layer, Layer):  # not check(): the repr of a whole network would be made for nothing
+            raise ArgumentError(
+                f"{kind}: {name} is {type(layer).__name__} {layer!r}: it must be a Layer"
+                + ("; write Conv2d(...) with parentheses" if isinstance(layer, type) else "")
+            )
         self._register(name, layer)
 
 
@@ -103,8 +104,8 @@ class _List(Container):
         if isinstance(index, str):
             check(index in names, f"{type(self).__name__}: no layer is called {index!r}: there are {', '.join(names)}")
             return index
-        if not -len(names) <= index < len(names):
-            raise IndexError(f"{type(self).__name__}: index is {index}: there are {len(names)} layers")
+        if not is_integer(index) or not -len(names) <= index < len(names):
+            raise IndexingError(f"{type(self).__name__}: index is {index!r}: there are {len(names)} layers")
         return names[index]
 
     def __getitem__(self, index: int | str | slice) -> Any:
@@ -170,6 +171,7 @@ class Residual(Container):
     def __init__(
         self, body: Layer, shortcut: Layer | None = None, after: Layer | None = None, scale: float = 1.0
     ) -> None:
+        check(is_number(scale), f"Residual: scale is {scale!r}: it must be a number")
         self._add("body", body)
         if shortcut is not None:
             self._add("shortcut", shortcut)
@@ -186,6 +188,13 @@ class Residual(Container):
         if "after" in parts:
             nodes.append(Node("after", parts["after"], ("add",)))
         return nodes
+
+
+def _names(argument: str, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (tuple, list)) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise ArgumentError(f"Graph: {argument} is {value!r}: it must be a name or a list of names")
+    return names
 
 
 class Graph(Container):
@@ -207,12 +216,13 @@ class Graph(Container):
             isinstance(nodes, Mapping) and nodes,
             "Graph: nodes is empty or no mapping: it must be {name: (layer, input, ...)}",
         )
-        self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        self.inputs = _names("inputs", inputs)
+        check(self.inputs, "Graph: inputs is empty: a network needs at least one")
         names = [*self.inputs, *nodes]
         self.sources: dict[str, tuple[str, ...]] = {}
         before = self.inputs[0]
         for name, entry in nodes.items():
-            layer, *sources = entry if isinstance(entry, (tuple, list)) else (entry,)
+            layer, *sources = entry if isinstance(entry, (tuple, list)) and entry else (entry,)
             self._add(name, layer)
             self.sources[name] = tuple(sources) or (before,)
             for source in self.sources[name]:
@@ -222,8 +232,9 @@ class Graph(Container):
                 )
             before = name
         self._order = self._sorted()
-        self._main = (before,) if outputs is None else (outputs,) if isinstance(outputs, str) else tuple(outputs)
-        self._extra = (training_outputs,) if isinstance(training_outputs, str) else tuple(training_outputs)
+        self._main = (before,) if outputs is None else _names("outputs", outputs)
+        self._extra = _names("training_outputs", training_outputs)
+        check(self._main, "Graph: outputs is empty: a network needs at least one")
         for name in (*self._main, *self._extra):
             check(name in names, f"Graph: {name!r} is no node and cannot be an output: there are {', '.join(names)}")
         self.inlinable = len(self.inputs) == 1 and len(self._main) == 1 and not self._extra

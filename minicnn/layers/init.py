@@ -18,6 +18,7 @@ import numpy as np
 from .. import random
 from ..autograd import no_grad
 from ..errors import ArgumentError, check
+from ..geometry import is_number
 from ..tensor import Tensor
 
 Fan = Literal["fan_in", "fan_out", "average"]
@@ -49,13 +50,20 @@ def _fill(tensor: Tensor, draw: Callable[[np.random.Generator, tuple[int, ...], 
     return tensor
 
 
+def _numbers(name: str, **values: Any) -> None:
+    for argument, value in values.items():
+        check(is_number(value), f"{name}: {argument} is {value!r}: it must be a number")
+
+
 def constant(tensor: Tensor, value: float = 0.0) -> Tensor:
     """Every number `value`."""
+    _numbers("constant", value=value)
     return _fill(tensor, float(value))
 
 
 def gaussian(tensor: Tensor, std: float = 0.01, mean: float = 0.0) -> Tensor:
     """Normally distributed numbers; 0.01 is AlexNet's standard deviation."""
+    _numbers("gaussian", std=std, mean=mean)
     check(std >= 0, f"gaussian: std is {std!r}: it must be at least 0")
 
     def draw(generator: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -70,6 +78,7 @@ def gaussian(tensor: Tensor, std: float = 0.01, mean: float = 0.0) -> Tensor:
 
 def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Numbers evenly spread over low .. high."""
+    _numbers("uniform", low=low, high=high)
     check(low <= high, f"uniform: low is {low!r} and high {high!r}: low must not be greater")
 
     def draw(generator: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -83,23 +92,27 @@ def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 def xavier_uniform(weight: Tensor, gain: float = 1.0, mode: Fan = "average") -> Tensor:
     """Uniform with variance gain**2/fan: for tanh, sigmoid and linear outputs. Source: Glorot and Bengio 2010."""
+    _numbers("xavier_uniform", gain=gain)
     bound = gain * math.sqrt(3.0 / _fan(weight, mode))
     return uniform(weight, -bound, bound)
 
 
 def xavier_normal(weight: Tensor, gain: float = 1.0, mode: Fan = "average") -> Tensor:
     """Normal with variance gain**2/fan. Source: Glorot and Bengio 2010."""
+    _numbers("xavier_normal", gain=gain)
     return gaussian(weight, gain * math.sqrt(1.0 / _fan(weight, mode)))
 
 
 def he_uniform(weight: Tensor, mode: Fan = "fan_in", negative_slope: float = 0.0) -> Tensor:
     """Uniform with variance 2/fan: for ReLU, or a leaky one. Source: He, Zhang, Ren and Sun 2015, arXiv:1502.01852."""
+    _numbers("he_uniform", negative_slope=negative_slope)
     bound = math.sqrt(6.0 / ((1 + negative_slope**2) * _fan(weight, mode)))
     return uniform(weight, -bound, bound)
 
 
 def he_normal(weight: Tensor, mode: Fan = "fan_in", negative_slope: float = 0.0) -> Tensor:
     """Normal with variance 2/fan ("msra"). Source: He, Zhang, Ren and Sun 2015, arXiv:1502.01852."""
+    _numbers("he_normal", negative_slope=negative_slope)
     return gaussian(weight, math.sqrt(2.0 / ((1 + negative_slope**2) * _fan(weight, mode))))
 
 

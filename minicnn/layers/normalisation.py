@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..errors import check
+from ..geometry import is_number
 from ..tensor import Tensor
 from .base import Layer, count
 from .parameter import new_array, new_parameter
@@ -30,9 +31,10 @@ class BatchNorm2d(Layer):
     ) -> None:  # fmt: skip
         name = type(self).__name__
         self.num_features = count(num_features, f"{name}: num_features")
-        check(eps >= 0, f"{name}: eps is {eps!r}: it must be at least 0")
+        check(is_number(eps) and eps >= 0, f"{name}: eps is {eps!r}: it must be at least 0")
         check(
-            0 <= momentum <= 1, f"{name}: momentum is {momentum!r}: it must be in 0 .. 1; PyTorch's 0.1 is Caffe's 0.9"
+            is_number(momentum) and 0 <= momentum <= 1,
+            f"{name}: momentum is {momentum!r}: it must be in 0 .. 1; PyTorch's 0.1 is Caffe's 0.9",
         )
         self.eps, self.momentum = float(eps), float(momentum)
         shape = (self.num_features,)
@@ -82,8 +84,12 @@ class LocalResponseNorm(Layer):
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, alpha_over_size: bool = True
     ) -> None:
         self.size = count(size, "LocalResponseNorm: size")
-        check(alpha >= 0, f"LocalResponseNorm: alpha is {alpha!r}: it must be at least 0")
-        check(k > 0, f"LocalResponseNorm: k is {k!r}: it must be positive, or a black region would be divided by 0")
+        check(is_number(alpha) and alpha >= 0, f"LocalResponseNorm: alpha is {alpha!r}: it must be at least 0")
+        check(is_number(beta), f"LocalResponseNorm: beta is {beta!r}: it must be a number")
+        check(
+            is_number(k) and k > 0,
+            f"LocalResponseNorm: k is {k!r}: it must be positive, or a black region would be divided by 0",
+        )
         self.alpha, self.beta, self.k, self.alpha_over_size = float(alpha), float(beta), float(k), bool(alpha_over_size)
 
     def forward(self, x: Any) -> Tensor:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import pool
 from ..errors import check
-from ..geometry import Shape
+from ..geometry import Shape, is_number
 from ..tensor import Tensor
 
 
@@ -44,6 +45,8 @@ class Parameter(Tensor):
     decay_mult: float
 
     def __init__(self, data: Any, requires_grad: bool = True, *, lr_mult: float = 1.0, decay_mult: float = 1.0) -> None:
+        for name, factor in (("lr_mult", lr_mult), ("decay_mult", decay_mult)):
+            check(is_number(factor) and factor >= 0, f"Parameter: {name} is {factor!r}: it must be at least 0")
         super().__init__(data, requires_grad)
         self.lr_mult, self.decay_mult = lr_mult, decay_mult
 
@@ -52,7 +55,9 @@ def new_array(shape: Shape, value: float = 0.0) -> Tensor:
     """A float32 Tensor filled with `value` on the default device; on meta it takes no memory."""
     if _defaults.device == "meta":
         return Tensor(np.broadcast_to(np.float32(0), shape), device="meta")
-    return Tensor(np.full(shape, value, np.float32), device=_defaults.device)
+    array = pool.empty(shape, np.float32)
+    array[...] = value
+    return Tensor(array, device=_defaults.device)
 
 
 def new_parameter(shape: Shape, fill: Callable[[Tensor], Any] | None = None, value: float = 0.0) -> Parameter:

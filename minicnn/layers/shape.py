@@ -86,9 +86,14 @@ class Add(Layer):
     """
 
     def __init__(self, coefficients: Sequence[float] | None = None) -> None:
+        good = coefficients is None or (
+            isinstance(coefficients, (tuple, list)) and all(map(geometry.is_number, coefficients))
+        )
+        check(good, f"Add: coefficients is {coefficients!r}: it must be a list of numbers, one for each input")
         self.coefficients = None if coefficients is None else tuple(map(float, coefficients))
 
     def forward(self, *inputs: Any) -> Tensor:
+        inputs = tuple([as_tensor(x) for x in inputs])
         shapes = [x.shape for x in inputs]
         if not shapes or shapes.count(shapes[0]) != len(shapes):
             raise ShapeError(f"the inputs have shapes {', '.join(map(str, shapes))}: all must be equal to be added")

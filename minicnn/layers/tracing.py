@@ -108,7 +108,7 @@ def trace(model: Layer, input_shape: Shape) -> Trace:
     """
     if not isinstance(model, Layer):
         raise ArgumentError(f"trace: model is {type(model).__name__}: it must be a Layer")
-    shape = tuple(input_shape)
+    shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else ()
     if not shape or not all(is_integer(size) and size >= 1 for size in shape):
         raise ArgumentError(
             f"input_shape is {input_shape!r}: it must hold sizes of at least 1, (C, H, W) without the batch"

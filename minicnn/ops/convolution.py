@@ -96,7 +96,7 @@ def conv2d(
     geometry = sizes.conv2d(x.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None and bias.shape != (geometry.K,):
         raise ShapeError(f"conv2d: bias has shape {bias.shape}: it must be ({geometry.K},), one for each filter")
-    return _conv2d(x, weight, bias, geometry=geometry, relu=relu)
+    return _conv2d(x, weight, bias, geometry=geometry, relu=bool(relu))
 
 
 def conv_transpose2d(

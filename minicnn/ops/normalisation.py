@@ -124,7 +124,9 @@ def batch_norm(
     else:
         mean, var = floating("batch_norm", x, running_mean.detach(), running_var.detach())[1:]  # type: ignore[union-attr]
     invstd = power(var + eps, -0.5)
-    return _batch_norm(x, scale, shift, residual, mean, invstd, training=training, eps=eps, relu=relu)
+    return _batch_norm(
+        x, scale, shift, residual, mean, invstd, training=bool(training), eps=float(eps), relu=bool(relu)
+    )
 
 
 def _constant(x: Tensor, value: float) -> Tensor:

@@ -104,11 +104,11 @@ def linear(x: Any, weight: Tensor, bias: Tensor | None = None, *, relu: bool = F
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias has shape {bias.shape}: it must be ({weight.shape[0]},), one for each output")
     if x.ndim == 2:
-        return _linear(x, weight, bias, relu=relu)
+        return _linear(x, weight, bias, relu=bool(relu))
     rows = 1
     for size in x.shape[:-1]:
         rows *= size
-    y = _linear(_reshape(x, shape=(rows, x.shape[-1])), weight, bias, relu=relu)
+    y = _linear(_reshape(x, shape=(rows, x.shape[-1])), weight, bias, relu=bool(relu))
     return _reshape(y, shape=(*x.shape[:-1], weight.shape[0]))
 
 
