@@ -269,9 +269,9 @@ def _listed(value: Any) -> np.ndarray:
     return array
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
-    return array.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(dtype)
 
 
 def as_operand(value: Any, like: Any) -> Any:
