@@ -37,7 +37,7 @@ static NAME(shares) NAME(share)(const conv2d_geometry *g, int threads)
     s.slots = s.parts > 1 ? g->G * s.parts : threads;
     s.stripe = round_up(s.images * s.height * s.width * s.C + LANES, LINE);
     s.packed_a = round_up(KC * s.M, LINE);
-    s.per_thread = s.stripe + s.packed_a + KC * NR + LINE + round_up(2 * KC * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
+    s.per_thread = s.stripe + s.packed_a + KC * NR + LINE + round_up(KC * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
     return s;
 }
 
@@ -68,13 +68,7 @@ static void NAME(channels_last)(
             }
             const real *from = x + ((n * g->G + group) * s->C) * area + h * g->W - g->left;
             memset(line, 0, (size_t)(low * s->C) * REAL_BYTES);
-            /* Eight channels at a time: as many lines of the cache are read as written. */
-            for (int64_t c0 = 0; c0 < s->C; c0 += 8) {
-                int64_t c1 = smaller(s->C, c0 + 8);
-                for (int64_t w = low; w < high; w++)
-                    for (int64_t c = c0; c < c1; c++)
-                        line[w * s->C + c] = from[c * area + w];
-            }
+            NAME(turn)(from + low, area, (int)s->C, high - low, line + low * s->C, s->C, (s->width - low) * s->C, 0);
             memset(line + high * s->C, 0, (size_t)((s->width - high) * s->C) * REAL_BYTES);
         }
 }
@@ -85,7 +79,7 @@ static void NAME(add_block)(
     int64_t p1, const real *stripe, real *tiles, real *scratch, int *started)
 {
     real *packed_a = scratch, *packed_b = packed_a + s->packed_a;
-    int64_t *at_dy = (int64_t *)(packed_b + KC * NR + LINE), *at_x = at_dy + KC;
+    int64_t *at_x = (int64_t *)(packed_b + KC * NR + LINE), area = (p1 - p0) * g->Q;
     columns window = {g->S, s->C, g->dilation_h * s->width * s->C, g->dilation_w * s->C, 1};
     window = NAME(merged)(window);
     int64_t pixels = (n1 - n0) * (p1 - p0) * g->Q, blocks = ceil_div(pixels, KC), kc_most = ceil_div(pixels, larger(blocks, 1));
@@ -93,7 +87,6 @@ static void NAME(add_block)(
         int64_t kc = smaller(kc_most, pixels - first), q = first % g->Q, line = first / g->Q;
         int64_t p = line % (p1 - p0), n = line / (p1 - p0);
         for (int64_t k = 0; k < kc; k++) {
-            at_dy[k] = ((n0 + n) * g->K * g->P + p0 + p) * g->Q + q;
             at_x[k] = ((n * s->height + p * g->stride_h) * s->width + q * g->stride_w) * s->C;
             if (++q == g->Q) {
                 q = 0;
@@ -101,9 +94,17 @@ static void NAME(add_block)(
                     p = 0, n++;
             }
         }
-        for (int64_t m = 0; m < s->M; m += s->mr)
-            NAME(pack_a)(dy + group * s->M * g->P * g->Q, g->P * g->Q, (rows_of){at_dy, 0}, m,
-                         (int)smaller(s->mr, s->M - m), kc, packed_a + m * kc);
+        for (int64_t m = 0; m < s->M; m += s->mr) {
+            int mr = (int)smaller(s->mr, s->M - m);
+            real *panel = packed_a + m * kc;
+            /* The pixels of one image lie side by side. */
+            for (int64_t k = 0, length; k < kc; k += length) {
+                int64_t image = (first + k) / area, pixel = (first + k) % area;
+                length = smaller(kc - k, area - pixel);
+                const real *from = dy + ((n0 + image) * g->K + group * s->M + m) * g->P * g->Q + p0 * g->Q + pixel;
+                NAME(turn)(from, g->P * g->Q, mr, length, panel + k * mr, mr, (kc - k) * mr, 0);
+            }
+        }
         real *tile = tiles;
         for (int64_t j = 0; j < s->N; j += NR) {
             NAME(pack_b)(stripe, (rows_of){at_x, 0}, 0, kc, &window, j, smaller(NR, s->N - j), 1, packed_b);

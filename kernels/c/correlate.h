@@ -26,7 +26,7 @@ typedef struct {
 
 /* How it is cut. A stripe holds, for each image and channel, phases_h x phases_w planes of `height` x `width`. */
 typedef struct {
-    int64_t K, direct, images, lines; /* a job's block: this many images, or lines of one image */
+    int64_t K, kc, direct, images, lines; /* a job's block: this many images, or lines of one image */
     int64_t blocks_n, blocks_p;
     int64_t first_down, first_across, phases_h, phases_w, height, width, plane, channel, image;
     int mr;
@@ -90,6 +90,7 @@ static layout NAME(lay_out)(const correlation *c, int threads)
     int64_t most = larger(8, smaller(1024, (1 << 22) / larger(l.K, 1)) / l.mr) * l.mr;
     l.filters = smaller(round_up(c->M, l.mr), most);
     l.groups = l.filters >= c->M ? larger(1, smaller(c->G, (1 << 20) / larger(1, l.filters * l.K))) : 1;
+    l.kc = NAME(block_length)(l.filters, l.K, 1);
     l.tables = round_up(2 * l.K * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
     l.packed = round_up(l.groups * l.filters * l.K, LINE);
     l.per_thread = l.stripe + round_up(NAME(multiply_scratch)(l.filters, l.K), LINE);
@@ -138,12 +139,15 @@ static void NAME(fill_stripe)(
         }
 }
 
-/* Where row k = (c, a, b) of the im2col matrix begins in x or in a stripe, and of the weights in w. */
-static void NAME(fill_tables)(const correlation *c, const layout *l, int64_t *rows, int64_t *taps)
+/* Where row k = (c, a, b) of the im2col matrix begins in x or in a stripe, and of the weights in w. Whether the latter are
+ * simply one after the other. */
+static int NAME(fill_tables)(const correlation *c, const layout *l, int64_t *rows, int64_t *taps)
 {
+    int plain = 1;
     for (int64_t channel = 0, k = 0; channel < c->C; channel++)
         for (int64_t a = 0; a < c->R; a++)
             for (int64_t b = 0; b < c->S; b++, k++) {
+                plain &= k == channel * c->w_c + c->w_tap[a * c->S + b];
                 taps[k] = channel * c->w_c + c->w_tap[a * c->S + b];
                 if (l->direct) {
                     rows[k] = channel * c->H * c->W + c->down[a] * c->W + c->across[b];
@@ -153,6 +157,7 @@ static void NAME(fill_tables)(const correlation *c, const layout *l, int64_t *ro
                 int64_t phase = down % c->step_h * l->phases_w + across % c->step_w;
                 rows[k] = channel * l->channel + phase * l->plane + down / c->step_h * l->width + across / c->step_w;
             }
+    return plain;
 }
 
 /* scratch: correlate_scratch bytes for this number of threads, aligned to LINE. */
@@ -162,7 +167,7 @@ static void NAME(correlate)(const correlation *c, void *scratch, int threads)
     layout l = NAME(lay_out)(c, threads);
     int64_t *rows = scratch, *taps = rows + l.K;
     real *packed = (real *)scratch + l.tables, *private = packed + l.packed;
-    NAME(fill_tables)(c, &l, rows, taps);
+    rows_of w_ks = {NAME(fill_tables)(c, &l, rows, taps) ? NULL : taps, 1};
     columns from = l.direct ? (columns){c->P, c->Q, c->G * c->C * c->H * c->W, c->W, 1}
                             : (columns){l.lines, c->Q, l.image, l.width, 1};
     columns to = {c->P, c->Q, c->y_image, c->y_row, c->y_col};
@@ -177,8 +182,8 @@ static void NAME(correlate)(const correlation *c, void *scratch, int threads)
 #pragma omp for schedule(static)
             for (int64_t job = 0; job < groups * panels; job++) {
                 int64_t group = job / panels, first = job % panels * l.mr;
-                NAME(pack_a)(c->w + (g0 + group) * c->w_group + m0 * c->w_m, c->w_m, (rows_of){taps, 0}, first,
-                             (int)smaller(l.mr, filters - first), l.K, packed + (group * l.filters + first) * l.K);
+                NAME(pack_a)(c->w + (g0 + group) * c->w_group + m0 * c->w_m, c->w_m, w_ks, first,
+                             (int)smaller(l.mr, filters - first), filters, l.K, l.kc, packed + group * l.filters * l.K);
             }
 #pragma omp for schedule(dynamic)
             for (int64_t job = 0; job < groups * blocks * m_jobs; job++) {
@@ -193,7 +198,7 @@ static void NAME(correlate)(const correlation *c, void *scratch, int threads)
                 }
                 int64_t filter = (g0 + group) * c->M + m0;
                 product p = {
-                    .packed = packed + group * l.filters * l.K, .mr = l.mr, .M = filters, .K = l.K,
+                    .packed = packed + group * l.filters * l.K, .mr = l.mr, .M = filters, .K = l.K, .kc = l.kc,
                     .b = b, .ks = {rows, 0}, .from = from, .slack = !l.direct,
                     .c = c->y + n0 * c->y_image + filter * c->y_m + p0 * c->y_row, .c_row = c->y_m, .to = to,
                     .row_bias = c->bias ? c->bias + filter : NULL, .relu = c->relu,

@@ -21,16 +21,17 @@ typedef struct {
 /* How it is cut: A is packed `batches` members or `rows` rows at a time, and jobs are (member, columns, panels). */
 typedef struct {
     int mr;
-    int64_t rows, batches, packed, per_thread;
+    int64_t rows, batches, kc, packed, per_thread;
 } NAME(cut);
 
-static NAME(cut) NAME(cut_gemm)(int64_t batch, int64_t M, int64_t K)
+static NAME(cut) NAME(cut_gemm)(int64_t batch, int64_t M, int64_t K, int64_t b_col)
 {
     NAME(cut) cut;
     cut.mr = NAME(panel_rows)(M);
     int64_t most = larger(8, smaller(1024, (1 << 22) / larger(K, 1)) / cut.mr) * cut.mr;
     cut.rows = smaller(round_up(larger(M, 1), cut.mr), most);
     cut.batches = cut.rows >= M ? larger(1, smaller(batch, (1 << 20) / larger(1, cut.rows * K))) : 1;
+    cut.kc = NAME(block_length)(cut.rows, K, b_col);
     cut.packed = round_up(cut.batches * cut.rows * K, LINE);
     cut.per_thread = round_up(NAME(multiply_scratch)(cut.rows, K), LINE);
     return cut;
@@ -38,15 +39,15 @@ static NAME(cut) NAME(cut_gemm)(int64_t batch, int64_t M, int64_t K)
 
 static int64_t NAME(gemm_scratch)(int64_t batch, int64_t M, int64_t K, int threads)
 {
-    NAME(cut) cut = NAME(cut_gemm)(batch, M, K);
+    NAME(cut) cut = NAME(cut_gemm)(batch, M, K, 1);
     return (cut.packed + threads * cut.per_thread) * REAL_BYTES + 4096;
 }
 
 static void NAME(run_gemm)(const NAME(gemm) *g, real *scratch, int threads)
 {
-    NAME(cut) cut = NAME(cut_gemm)(g->batch, g->M, g->K);
+    NAME(cut) cut = NAME(cut_gemm)(g->batch, g->M, g->K, g->b_col);
     threads = team(threads, g->batch * g->M * g->N * larger(g->K, 8), 100000);
-    int64_t n_jobs = ceil_div(g->N, NC), want = 2 * threads, members = smaller(cut.batches, g->batch);
+    int64_t n_jobs = ceil_div(g->N, NC * NAME(widening)(g->M, g->b_col)), want = 2 * threads, members = smaller(cut.batches, g->batch);
     if (threads > 1 && members * n_jobs < 4 * threads)
         n_jobs = smaller(round_up(n_jobs, threads), ceil_div(g->N, 2 * NR));
     int64_t width = round_up(ceil_div(g->N, larger(n_jobs, 1)), NR);
@@ -64,14 +65,14 @@ static void NAME(run_gemm)(const NAME(gemm) *g, real *scratch, int threads)
                 int64_t member = job / panels, first = job % panels * cut.mr;
                 int64_t offset = g->offsets ? g->offsets[3 * (b0 + member) + g->a_offset] : 0;
                 NAME(pack_a)(g->a + offset + m0 * g->a_row, g->a_row, (rows_of){NULL, g->a_col}, first,
-                             (int)smaller(cut.mr, rows - first), g->K, scratch + (member * cut.rows + first) * g->K);
+                             (int)smaller(cut.mr, rows - first), rows, g->K, cut.kc, scratch + member * cut.rows * g->K);
             }
 #pragma omp for schedule(dynamic)
             for (int64_t job = 0; job < batches * n_jobs * m_jobs; job++) {
                 int64_t member = job / (n_jobs * m_jobs), n_job = job / m_jobs % n_jobs, m_job = job % m_jobs;
                 const int64_t none[3] = {0, 0, 0}, *offset = g->offsets ? g->offsets + 3 * (b0 + member) : none;
                 product p = {
-                    .packed = scratch + member * cut.rows * g->K, .mr = cut.mr, .M = rows, .K = g->K,
+                    .packed = scratch + member * cut.rows * g->K, .mr = cut.mr, .M = rows, .K = g->K, .kc = cut.kc,
                     .b = g->b + offset[g->b_offset], .ks = {NULL, g->b_row}, .from = {1, g->N, 0, 0, g->b_col}, .slack = 0,
                     .c = g->c + offset[2] + m0 * g->c_row, .c_row = g->c_row, .to = {1, g->N, 0, 0, g->c_col},
                     .row_bias = g->row_bias ? g->row_bias + m0 : NULL, .column_bias = g->column_bias, .relu = g->relu,

@@ -4,43 +4,48 @@
 #include "twice.h"
 #else
 
-/* Independent sums that the compiler keeps in vectors; each stays short, and what they give is added up in double. */
+/* Independent sums that the compiler keeps in vectors. Each stays short in `real`; what it gives is added up in double,
+ * still one for each lane, so that the lanes meet only once a channel. */
 #define SUMS (256 / REAL_BYTES)
 #define STRETCH (16 * SUMS)
 
-static double NAME(sum)(const real *x, int64_t n)
+static double NAME(meet)(const double *lanes)
 {
     double total = 0;
+    for (int lane = 0; lane < SUMS; lane++)
+        total += lanes[lane];
+    return total;
+}
+
+static void NAME(sum)(const real *x, int64_t n, double *total)
+{
     for (int64_t start = 0; start < n; start += STRETCH) {
         int64_t end = smaller(n, start + STRETCH), i = start;
         real sums[SUMS] = {0};
         for (; i + SUMS <= end; i += SUMS)
             for (int lane = 0; lane < SUMS; lane++)
                 sums[lane] += x[i + lane];
-        for (; i < end; i++)
-            total += x[i];
+        for (int lane = 0; i < end; i++, lane++)
+            sums[lane] += x[i];
         for (int lane = 0; lane < SUMS; lane++)
-            total += sums[lane];
+            total[lane] += sums[lane];
     }
-    return total;
 }
 
 /* Sum of (x - mean)**2. */
-static double NAME(squares)(const real *x, real mean, int64_t n)
+static void NAME(squares)(const real *x, real mean, int64_t n, double *total)
 {
-    double total = 0;
     for (int64_t start = 0; start < n; start += STRETCH) {
         int64_t end = smaller(n, start + STRETCH), i = start;
         real sums[SUMS] = {0};
         for (; i + SUMS <= end; i += SUMS)
             for (int lane = 0; lane < SUMS; lane++)
                 sums[lane] += (x[i + lane] - mean) * (x[i + lane] - mean);
-        for (; i < end; i++)
-            total += (double)(x[i] - mean) * (x[i] - mean);
+        for (int lane = 0; i < end; i++, lane++)
+            sums[lane] += (x[i] - mean) * (x[i] - mean);
         for (int lane = 0; lane < SUMS; lane++)
-            total += sums[lane];
+            total[lane] += sums[lane];
     }
-    return total;
 }
 
 /* Sums of dy and of dy*(x - mean). */
@@ -54,13 +59,13 @@ static void NAME(moments)(const real *dy, const real *x, real mean, int64_t n, d
                 sums[lane] += dy[i + lane];
                 products[lane] += dy[i + lane] * (x[i + lane] - mean);
             }
-        for (; i < end; i++) {
-            *zeroth += dy[i];
-            *first += (double)dy[i] * (x[i] - mean);
+        for (int lane = 0; i < end; i++, lane++) {
+            sums[lane] += dy[i];
+            products[lane] += dy[i] * (x[i] - mean);
         }
         for (int lane = 0; lane < SUMS; lane++) {
-            *zeroth += sums[lane];
-            *first += products[lane];
+            zeroth[lane] += sums[lane];
+            first[lane] += products[lane];
         }
     }
 }
@@ -83,10 +88,10 @@ void NAME(channel_sum)(const real *dy, int64_t N, int64_t K, int64_t L, real *ou
     }
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (int64_t k = 0; k < K; k++) {
-        double total = 0;
+        double total[SUMS] = {0};
         for (int64_t n = 0; n < N; n++)
-            total += NAME(sum)(dy + (n * K + k) * L, L);
-        out[k] = (real)total;
+            NAME(sum)(dy + (n * K + k) * L, L, total);
+        out[k] = (real)NAME(meet)(total);
     }
 }
 
@@ -96,13 +101,13 @@ void NAME(batch_norm_statistics)(const real *x, int64_t N, int64_t C, int64_t L,
     double count = (double)(N * L);
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (int64_t c = 0; c < C; c++) {
-        double total = 0, squares = 0;
+        double total[SUMS] = {0}, squares[SUMS] = {0};
         for (int64_t n = 0; n < N; n++)
-            total += NAME(sum)(x + (n * C + c) * L, L);
-        mean[c] = (real)(total / count);
+            NAME(sum)(x + (n * C + c) * L, L, total);
+        mean[c] = (real)(NAME(meet)(total) / count);
         for (int64_t n = 0; n < N; n++)
-            squares += NAME(squares)(x + (n * C + c) * L, mean[c], L);
-        var[c] = (real)(squares / count);
+            NAME(squares)(x + (n * C + c) * L, mean[c], L, squares);
+        var[c] = (real)(NAME(meet)(squares) / count);
     }
 }
 
@@ -140,10 +145,10 @@ void NAME(batch_norm_grad)(
     double count = (double)(N * L);
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (int64_t c = 0; c < C; c++) {
-        double sum = 0, product = 0;
+        double sums[SUMS] = {0}, products[SUMS] = {0};
         for (int64_t n = 0; n < N; n++)
-            NAME(moments)(dy + (n * C + c) * L, x + (n * C + c) * L, mean[c], L, &sum, &product);
-        product *= invstd[c];
+            NAME(moments)(dy + (n * C + c) * L, x + (n * C + c) * L, mean[c], L, sums, products);
+        double sum = NAME(meet)(sums), product = NAME(meet)(products) * invstd[c];
         dshift[c] = (real)sum;
         dscale[c] = (real)product;
         if (!dx)

@@ -20,43 +20,109 @@ static void NAME(places)(const pool2d_geometry *g, int64_t s, int64_t *low, int6
     *high = larger(*low, smaller(g->Q, offset < g->W ? (g->W - 1 - offset) / g->stride_w + 1 : 0));
 }
 
-/* With `step` known the compiler turns the strided reads into vectors and shuffles. */
-INLINE void NAME(take_larger)(const real *from, int64_t step, int32_t tap, int64_t n, real *best, int32_t *index)
+/* Outputs that are computed side by side, in whole vectors whatever Q is, and what the windows may be for that. */
+#define SPAN 64
+#define WINDOW 16
+#define STRIDES 4
+
+/* line[q] = from[q*step]: with `step` known the compiler makes vectors and shuffles of it. */
+INLINE void NAME(every)(const real *from, int64_t step, int64_t n, real *line)
 {
-    for (int64_t q = 0; q < n; q++) {
-        real v = from[q * step];
-        int better = (v > best[q]) | (v != v);
-        best[q] = better ? v : best[q];
-        index[q] = better ? tap : index[q];
+    for (int64_t q = 0; q < n; q++)
+        line[q] = from[q * step];
+}
+
+/* phases[v][i]: column first + i*step + v of a line of pixels, -infinity outside of it. */
+static void NAME(split)(const real *line, int64_t W, int64_t first, int64_t step, int64_t n, real phases[][SPAN + WINDOW])
+{
+    for (int64_t v = 0; v < step; v++) {
+        int64_t at = first + v;
+        int64_t low = smaller(n, at < 0 ? ceil_div(-at, step) : 0);
+        int64_t high = larger(low, smaller(n, at < W ? (W - 1 - at) / step + 1 : 0));
+        for (int64_t i = 0; i < low; i++)
+            phases[v][i] = -(real)INFINITY;
+        if (step == 1)
+            NAME(every)(line + at + low, 1, high - low, phases[v] + low);
+        else if (step == 2)
+            NAME(every)(line + at + 2 * low, 2, high - low, phases[v] + low);
+        else
+            NAME(every)(line + at + step * low, step, high - low, phases[v] + low);
+        for (int64_t i = high; i < n; i++)
+            phases[v][i] = -(real)INFINITY;
     }
+}
+
+/* n is a multiple of 16: no remainder, and no branch that depends on the data. */
+INLINE void NAME(take_larger)(const real *from, integer tap, int64_t n, real *best, integer *index)
+{
+    for (int64_t q = 0; q < n; q += 16)
+        for (int64_t i = q; i < q + 16; i++) {
+            real v = from[i];
+            int better = (v > best[i]) | (v != v);
+            best[i] = better ? v : best[i];
+            index[i] = better ? tap : index[i];
+        }
+}
+
+/* SPAN outputs of line p from q0 on. */
+static void NAME(max_pool_span)(
+    const real *plane, const pool2d_geometry *g, int64_t p, int64_t q0, int64_t n, real *out, int32_t *indices)
+{
+    real best[SPAN], phases[STRIDES][SPAN + WINDOW];
+    integer index[SPAN];
+    int64_t r0, r1, whole = round_up(n, 16), first = q0 * g->stride_w - g->left;
+    NAME(taps)(p, g->stride_h, g->top, g->H, g->R, &r0, &r1);
+    for (int64_t i = 0; i < whole; i++) {
+        best[i] = -(real)INFINITY;
+        index[i] = (integer)(r0 * g->S + larger(0, -(first + i * g->stride_w)));
+    }
+    for (int64_t r = r0; r < r1; r++) {
+        const real *line = plane + (p * g->stride_h - g->top + r) * g->W;
+        NAME(split)(line, g->W, first, g->stride_w, whole + (g->S - 1) / g->stride_w, phases);
+        for (int64_t s = 0; s < g->S; s++)
+            NAME(take_larger)(phases[s % g->stride_w] + s / g->stride_w, (integer)(r * g->S + s), whole, best, index);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = best[i];
+        indices[i] = (int32_t)index[i];
+    }
+}
+
+/* Any window and stride, one output after the other. */
+static void NAME(max_pool_any)(
+    const real *plane, const pool2d_geometry *g, int64_t p, int64_t q, real *out, int32_t *indices)
+{
+    int64_t r0, r1, s0, s1, h = p * g->stride_h - g->top, w = q * g->stride_w - g->left;
+    NAME(taps)(p, g->stride_h, g->top, g->H, g->R, &r0, &r1);
+    NAME(taps)(q, g->stride_w, g->left, g->W, g->S, &s0, &s1);
+    real best = -(real)INFINITY;
+    int64_t index = r0 * g->S + s0;
+    for (int64_t r = r0; r < r1; r++)
+        for (int64_t s = s0; s < s1; s++) {
+            real v = plane[(h + r) * g->W + w + s];
+            if (v > best || v != v) {
+                best = v;
+                index = r * g->S + s;
+            }
+        }
+    *out = best;
+    *indices = (int32_t)index;
 }
 
 void NAME(max_pool2d)(const real *x, const pool2d_geometry *g, real *out, int32_t *indices, int threads)
 {
+    int narrow = g->S <= WINDOW && g->stride_w <= STRIDES && g->Q > 2;
     threads = team(threads, g->N * g->C * g->P * g->Q * g->R * g->S, STREAM);
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (int64_t line = 0; line < g->N * g->C * g->P; line++) {
-        int64_t p = line % g->P, r0, r1, low, high;
+        int64_t p = line % g->P, at = line * g->Q;
         const real *plane = x + line / g->P * g->H * g->W;
-        real *best = out + line * g->Q;
-        int32_t *index = indices + line * g->Q;
-        NAME(taps)(p, g->stride_h, g->top, g->H, g->R, &r0, &r1);
-        for (int64_t q = 0; q < g->Q; q++) {
-            best[q] = -(real)INFINITY;
-            index[q] = (int32_t)(r0 * g->S + larger(0, g->left - q * g->stride_w));
-        }
-        for (int64_t r = r0; r < r1; r++)
-            for (int64_t s = 0; s < g->S; s++) {
-                NAME(places)(g, s, &low, &high);
-                const real *from = plane + (p * g->stride_h - g->top + r) * g->W + s - g->left + low * g->stride_w;
-                int32_t tap = (int32_t)(r * g->S + s);
-                if (g->stride_w == 1)
-                    NAME(take_larger)(from, 1, tap, high - low, best + low, index + low);
-                else if (g->stride_w == 2)
-                    NAME(take_larger)(from, 2, tap, high - low, best + low, index + low);
-                else
-                    NAME(take_larger)(from, g->stride_w, tap, high - low, best + low, index + low);
-            }
+        if (narrow)
+            for (int64_t q = 0; q < g->Q; q += SPAN)
+                NAME(max_pool_span)(plane, g, p, q, smaller(SPAN, g->Q - q), out + at + q, indices + at + q);
+        else
+            for (int64_t q = 0; q < g->Q; q++)
+                NAME(max_pool_any)(plane, g, p, q, out + at + q, indices + at + q);
     }
 }
 

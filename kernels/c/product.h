@@ -1,13 +1,17 @@
 /* A block of a matrix product on one thread, from packed A and abstract B to the destination. Included once per real type. */
 #include "tile.h"
 
-/* Columns that are packed at a time: KC x NC numbers of B stay in the second-level cache while all of A passes by. */
+/* Columns whose sums are held in tiles until all of K has been added. With few rows the packing is most of the work: then,
+ * if B's rows are contiguous, blocks of K are WIDE times shorter and those of columns wider: memory is read in long rows. */
 #define NC (1024 / REAL_BYTES)
+#define WIDE 8
+
+INLINE int64_t NAME(widening)(int64_t M, int64_t step) { return M <= 2 * MR && step == 1 ? WIDE : 1; }
 
 typedef struct {
-    const real *packed; /* A: panels of mr rows over all of K */
+    const real *packed; /* A, by pack_a: panels of mr rows in blocks of kc */
     int mr;
-    int64_t M, K;
+    int64_t M, K, kc;
     const real *b;
     rows_of ks;
     columns from;
@@ -21,10 +25,18 @@ typedef struct {
 
 #define product NAME(product)
 
+/* The length of the blocks that cut K most evenly, for panels of a matrix of M rows and columns of B one `step` apart. */
+UNUSED static int64_t NAME(block_length)(int64_t M, int64_t K, int64_t step)
+{
+    int64_t most = KC / NAME(widening)(M, step);
+    return larger(1, ceil_div(K, larger(1, ceil_div(K, most))));
+}
+
 /* Numbers of scratch that one thread needs to multiply M rows over K. */
 UNUSED static int64_t NAME(multiply_scratch)(int64_t M, int64_t K)
 {
-    return KC * NC + LINE + (K > KC ? round_up(M, NAME(panel_rows)(M)) * NC : 0);
+    int64_t rows = round_up(M, NAME(panel_rows)(M)), few = 2 * MR * NC * WIDE; /* for few rows, or few that are left over */
+    return KC * NR + LINE + (NAME(block_length)(M, K, 1) < K ? larger(few, rows * NC) : 0);
 }
 
 /* max(v, 0) that keeps a NaN. */
@@ -66,27 +78,26 @@ static void NAME(write_tile)(const product *p, real *tile, int64_t m0, int mr, i
 /* Columns j0 .. j1 - 1 of the panels panel0 .. panel1 - 1. scratch: multiply_scratch numbers, aligned to LINE. */
 UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t panel1, int64_t j0, int64_t j1, real *scratch)
 {
-    real *packed_b = scratch, *tiles = scratch + KC * NC + LINE;
+    real *packed_b = scratch, *tiles = scratch + KC * NR + LINE;
     real one_tile[MR * NR] __attribute__((aligned(LINE)));
-    int64_t blocks = larger(1, ceil_div(p->K, KC)), kc_most = ceil_div(p->K, blocks);
-    for (int64_t j = j0; j < j1; j += NC) {
-        int64_t count = smaller(NC, j1 - j);
+    int64_t nc = NC * NAME(widening)(p->M, p->from.step), blocks = larger(1, ceil_div(p->K, p->kc));
+    for (int64_t j = j0; j < j1; j += nc) {
+        int64_t count = smaller(nc, j1 - j);
         for (int64_t block = 0; block < blocks; block++) {
-            int64_t k0 = block * kc_most, kc = smaller(kc_most, p->K - k0);
-            for (int64_t jr = 0; jr < count; jr += NR)
-                NAME(pack_b)(p->b, p->ks, k0, kc, &p->from, j + jr, smaller(NR, count - jr), p->slack, packed_b + jr * kc_most);
+            int64_t k0 = block * p->kc, kc = smaller(p->kc, p->K - k0);
             real *tile = blocks == 1 ? one_tile : tiles;
-            for (int64_t panel = panel0; panel < panel1; panel++) {
-                int64_t m0 = panel * p->mr;
-                int mr = (int)smaller(p->mr, p->M - m0);
-                const real *a = p->packed + m0 * p->K + k0 * mr;
-                for (int64_t jr = 0; jr < count; jr += NR) {
-                    NAME(micro)(mr, kc, a, packed_b + jr * kc_most, tile, block > 0);
-                    if (block == blocks - 1) {
-                        run runs[NR];
-                        int found = NAME(find_runs)(&p->to, j + jr, smaller(NR, count - jr), runs);
+            /* A panel of B stays in the first-level cache while all of A, from the second, passes by. */
+            for (int64_t jr = 0; jr < count; jr += NR) {
+                run runs[NR];
+                int64_t width = smaller(NR, count - jr);
+                int found = NAME(find_runs)(&p->to, j + jr, width, runs);
+                NAME(pack_b)(p->b, p->ks, k0, kc, &p->from, j + jr, width, p->slack, packed_b);
+                for (int64_t panel = panel0; panel < panel1; panel++) {
+                    int64_t m0 = panel * p->mr;
+                    int mr = (int)smaller(p->mr, p->M - m0);
+                    NAME(micro)(mr, kc, p->packed + k0 * p->M + m0 * kc, packed_b, tile, block > 0);
+                    if (block == blocks - 1)
                         NAME(write_tile)(p, tile, m0, mr, j + jr, runs, found);
-                    }
                     if (blocks > 1)
                         tile += p->mr * NR;
                 }

@@ -14,6 +14,8 @@
 typedef real NAME(vector) __attribute__((vector_size(VECTOR_BYTES)));
 typedef real NAME(unaligned) __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BYTES), may_alias));
 
+typedef integer NAME(choice) __attribute__((vector_size(VECTOR_BYTES)));
+
 #define vector NAME(vector)
 #define unaligned NAME(unaligned)
 #define run NAME(run)
@@ -66,28 +68,89 @@ static int NAME(find_runs)(const columns *c, int64_t first, int64_t count, run *
     return found;
 }
 
-/* Pack rows m0 .. m0 + mr - 1 of A, whose number (m, k) lies at a[m*stride + offset of k], for all K: dst[k*mr + i]. */
-static void NAME(pack_a)(const real *a, int64_t stride, rows_of ks, int64_t m0, int mr, int64_t K, real *restrict dst)
+/* The lower and the upper halves of two vectors, interleaved. */
+#undef LOWER
+#undef UPPER
+#if VECTOR_BYTES / REAL_BYTES == 16
+#define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif VECTOR_BYTES / REAL_BYTES == 8
+#define LOWER 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER 4, 12, 5, 13, 6, 14, 7, 15
+#elif VECTOR_BYTES / REAL_BYTES == 4
+#define LOWER 0, 4, 1, 5
+#define UPPER 2, 6, 3, 7
+#else
+#define LOWER 0, 2
+#define UPPER 1, 3
+#endif
+#ifdef __clang__
+#define INTERLEAVE(a, b, half) __builtin_shufflevector(a, b, half)
+#else
+#define INTERLEAVE(a, b, half) __builtin_shuffle(a, b, (NAME(choice)){half})
+#endif
+
+/* dst[k*step + i] = row i at k, for LANES numbers k and i; rows from n on are read as row 0. Writes whole vectors. Every
+ * round of interleaving turns one bit of the place in a vector into a bit of the vector's number. */
+INLINE void NAME(transpose)(const real *rows, int64_t stride, int n, real *dst, int64_t step)
+{
+    vector a[LANES], b[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        a[i] = *(const unaligned *)(rows + (i < n ? i * stride : 0));
+#pragma GCC unroll 4
+    for (int width = 1; width < LANES; width *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            b[2 * i] = INTERLEAVE(a[i], a[i + LANES / 2], LOWER);
+            b[2 * i + 1] = INTERLEAVE(a[i], a[i + LANES / 2], UPPER);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            a[i] = b[i];
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        *(unaligned *)(dst + i * step) = a[i];
+}
+
+/* dst[k*step + i] = src[i*stride + k] for n rows i and K columns k. What lies between n and step in a line is overwritten,
+ * and up to `room` numbers after dst may be: so the lines go up and, within them, the vectors down.
+ * What lies `ahead` of src, if not 0, will be needed soon. */
+static void NAME(turn)(
+    const real *src, int64_t stride, int n, int64_t K, real *dst, int64_t step, int64_t room,
+    int64_t ahead)
+{
+    int last = (n - 1) / LANES * LANES;
+    int64_t k = 0;
+    for (; k + LANES <= K && (k + LANES - 1) * step + last + LANES <= room; k += LANES)
+        for (int i = last; i >= 0; i -= LANES) {
+            if (ahead)
+                for (int j = i; j < i + LANES; j++)
+                    __builtin_prefetch(src + j * stride + k + ahead, 0, 2);
+            NAME(transpose)(src + i * stride + k, stride, n - i, dst + k * step + i, step);
+        }
+    for (; k < K; k++)
+        for (int i = 0; i < n; i++)
+            dst[k * step + i] = src[i * stride + k];
+}
+
+/* Pack rows m0 .. m0 + mr - 1 of the M rows of A, whose number (m, k) lies at a[m*stride + offset of k]. The blocks of
+ * kc numbers k follow each other, in each the panels: dst[k0*M + m0*(length of the block) + k*mr + i]. */
+UNUSED static void NAME(pack_a)(
+    const real *a, int64_t stride, rows_of ks, int64_t m0, int mr, int64_t M, int64_t K, int64_t kc, real *restrict dst)
 {
     a += m0 * stride;
-    if (!ks.table && stride == 1) {
-        for (int64_t k = 0; k < K; k++)
-            for (int i = 0; i < mr; i++)
-                dst[k * mr + i] = a[k * ks.stride + i];
-        return;
-    }
-    /* Short stretches of k, so that the lines written are still in the cache when the next row comes to them. */
-    for (int64_t k0 = 0; k0 < K; k0 += 64) {
-        int64_t k1 = smaller(K, k0 + 64);
-        for (int i = 0; i < mr; i++) {
-            const real *row = a + i * stride;
-            if (ks.table)
-                for (int64_t k = k0; k < k1; k++)
-                    dst[k * mr + i] = row[ks.table[k]];
-            else
-                for (int64_t k = k0; k < k1; k++)
-                    dst[k * mr + i] = row[k * ks.stride];
+    for (int64_t k0 = 0; k0 < K; k0 += kc) {
+        int64_t length = smaller(kc, K - k0);
+        real *panel = dst + k0 * M + m0 * length;
+        if (!ks.table && ks.stride == 1) {
+            NAME(turn)(a + k0, stride, mr, length, panel, mr, length * mr, 0);
+            continue;
         }
+        for (int64_t k = 0; k < length; k++)
+            for (int i = 0; i < mr; i++)
+                panel[k * mr + i] = a[i * stride + (ks.table ? ks.table[k0 + k] : (k0 + k) * ks.stride)];
     }
 }
 
@@ -117,6 +180,10 @@ INLINE void NAME(pack_b_runs)(
             const unaligned *from = (const unaligned *)(row + runs->offset);
             ((vector *)dst)[0] = from[0];
             ((vector *)dst)[1] = from[1];
+            if (!slack) { /* a matrix in memory: the panels to come lie at the right */
+                __builtin_prefetch(row + runs->offset + 4 * NR);
+                __builtin_prefetch(row + runs->offset + 4 * NR + LANES);
+            }
             continue;
         }
         for (int f = 0; f < found; f++)
@@ -131,17 +198,15 @@ static void NAME(pack_b_strided)(
     const real *b, rows_of ks, int64_t k0, int64_t kc, const run *runs, int64_t step, int64_t count, real *dst)
 {
     b += runs->offset + k0 * ks.stride;
-    for (int64_t k1 = 0; k1 < kc; k1 += 32) {
-        int64_t k2 = smaller(kc, k1 + 32);
-        for (int64_t j = 0; j < NR; j++) {
-            if (j < count)
-                for (int64_t k = k1; k < k2; k++)
-                    dst[k * NR + j] = b[k * ks.stride + j * step];
-            else
-                for (int64_t k = k1; k < k2; k++)
-                    dst[k * NR + j] = 0;
-        }
-    }
+    if (ks.stride == 1)
+        NAME(turn)(b, step, (int)count, kc, dst, NR, kc * NR, NR * step);
+    else
+        for (int64_t k = 0; k < kc; k++)
+            for (int64_t j = 0; j < count; j++)
+                dst[k * NR + j] = b[k * ks.stride + j * step];
+    for (int64_t k = 0; k < kc && count < NR; k++)
+        for (int64_t j = count; j < NR; j++)
+            dst[k * NR + j] = 0;
 }
 
 static void NAME(pack_b)(
@@ -185,7 +250,7 @@ INLINE void NAME(micro_rows)(const int mr, int64_t kc, const real *a, const real
 }
 
 /* A panel may have any height up to MR: each has its own code, so that the sums stay in registers. */
-static void NAME(micro)(int mr, int64_t kc, const real *a, const real *b, real *tile, int add)
+static __attribute__((noinline)) void NAME(micro)(int mr, int64_t kc, const real *a, const real *b, real *tile, int add)
 {
 #define ROWS(n) case n: NAME(micro_rows)(n, kc, a, b, tile, add); break
     switch (mr) {
