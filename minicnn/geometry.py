@@ -58,11 +58,9 @@ def hashable(value: Any) -> Any:
     """A list or array as a tuple, and what else cannot be looked up in a cache as its text, for the error."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     value = tuple(value) if isinstance(value, list) else value
-    try:
-        hash(value)
-    except TypeError:
-        return repr(value)
-    return value
+    if isinstance(value, tuple):  # (2.0, 2.0) would be found where (2, 2) is
+        return value if all(map(is_integer, value)) else repr(value)
+    return value if isinstance(value, (int, float, str, type(None))) else repr(value)
 
 
 def pair(value: Pair, name: str, minimum: int) -> tuple[int, int]:

@@ -154,10 +154,10 @@ def get_precision() -> str:
 
 
 def set_num_threads(n: int) -> None:
-    """Compute with `n` threads in the C backend (at least 1). NumPy's own products follow OMP_NUM_THREADS."""
+    """Compute with `n` threads in the C backend, 1 .. 1024. NumPy's own products follow OMP_NUM_THREADS."""
     from ..geometry import is_integer
 
-    check(is_integer(n) and n >= 1, f"set_num_threads: n is {n!r}: it must be an integer of at least 1")
+    check(is_integer(n) and 1 <= n <= 1024, f"set_num_threads: n is {n!r}: it must be an integer in 1 .. 1024")
     from . import c
 
     c.set_num_threads(int(n))

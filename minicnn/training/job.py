@@ -26,19 +26,19 @@ class Job:
 
     model: str = "alexnet_cifar"
     """Any network of the zoo; `minicnn.models.names()` lists them."""
-    epochs: int = 20
+    epochs: int = 14
     """On the full data set (50,000 images)."""
     sample_epochs: int = 20
     """On the embedded sample (2,000 images)."""
     batch_size: int = 128
-    lr: float = 0.05
+    lr: float = 0.06
     """The peak of the one-cycle schedule."""
     warmup: float = 0.2
     """The share of all steps on the way up to the peak."""
     momentum: float = 0.9
     """Nesterov's."""
     weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
+    label_smoothing: float = 0.05
     crop_padding: int = 4
     """Pixels around the image from which a random crop is cut; and half of the images are mirrored."""
     validation: float = 0.0
