@@ -92,11 +92,22 @@ def converted(layer, nn):
     kind = type(layer).__name__
     if kind == "Conv2d":
         k, c, r, s = layer.weight.shape
-        return nn.Conv2d(c * layer.groups, k, (r, s), layer.stride, padding_pair(layer.padding), layer.dilation, layer.groups, layer.bias is not None)
+        return nn.Conv2d(
+            c * layer.groups,
+            k,
+            (r, s),
+            layer.stride,
+            padding_pair(layer.padding),
+            layer.dilation,
+            layer.groups,
+            layer.bias is not None,
+        )
     if kind == "Linear":
         return nn.Linear(layer.weight.shape[1], layer.weight.shape[0], layer.bias is not None)
     if kind in ("MaxPool2d", "AvgPool2d"):
-        return getattr(nn, kind)(layer.kernel_size, layer.stride, padding_pair(layer.padding), ceil_mode=layer.ceil_mode)
+        return getattr(nn, kind)(
+            layer.kernel_size, layer.stride, padding_pair(layer.padding), ceil_mode=layer.ceil_mode
+        )
     if kind == "LocalResponseNorm":
         alpha = layer.alpha if layer.alpha_over_size else layer.alpha * layer.size
         return nn.LocalResponseNorm(layer.size, alpha, layer.beta, layer.k)
@@ -160,7 +171,11 @@ def has_torch() -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("networks", nargs="*", default=list(BATCH), help=f"out of {', '.join(BATCH)}")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -172,7 +187,10 @@ def main() -> None:
         print(high_water())
         return
     torch = has_torch()
-    print(f"{platform.machine()}, {arguments.threads} threads, NumPy {np.__version__}, minicnn {minicnn.__version__}" + (f", PyTorch {__import__('torch').__version__}" if torch else ""))
+    print(
+        f"{platform.machine()}, {arguments.threads} threads, NumPy {np.__version__}, minicnn {minicnn.__version__}"
+        + (f", PyTorch {__import__('torch').__version__}" if torch else "")
+    )
     print("\n| network (batch) | contestant | step, ms | images/s | speed against PyTorch | peak memory, MiB |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for name in arguments.networks:

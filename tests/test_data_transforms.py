@@ -171,7 +171,9 @@ def test_crops():
     assert (scaled(ten)[:, 6] == scaled(ten[:, 6])).all()
 
 
-@pytest.mark.parametrize("transform", [data.CenterCrop(11), data.FiveCrop((3, 13)), data.TenCrop(11), data.RandomCrop(15, 2)])
+@pytest.mark.parametrize(
+    "transform", [data.CenterCrop(11), data.FiveCrop((3, 13)), data.TenCrop(11), data.RandomCrop(15, 2)]
+)
 def test_a_crop_larger_than_the_image(transform):
     with pytest.raises(ShapeError, match=r"Crop: a \d+x\d+ crop does not fit 1\dx1\d images: give a smaller size"):
         transform(IMAGES, draw(np.arange(7)))

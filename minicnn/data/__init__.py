@@ -1,10 +1,10 @@
 """Datasets as plain arrays, transforms of whole batches, and the loader that brings them to training.
 
-    train, test = data.cifar10(), data.cifar10(train=False)
-    mean, std = train.statistics()
-    augment = data.Compose([data.RandomCrop(32, padding=4), data.RandomHorizontalFlip(), data.Normalize(mean, std)])
-    for images, labels in data.Loader(train, 128, augment, seed=1):
-        ...
+train, test = data.cifar10(), data.cifar10(train=False)
+mean, std = train.statistics()
+augment = data.Compose([data.RandomCrop(32, padding=4), data.RandomHorizontalFlip(), data.Normalize(mean, std)])
+for images, labels in data.Loader(train, 128, augment, seed=1):
+    ...
 """
 
 from .cifar import cifar10

