@@ -123,13 +123,13 @@ void NAME(batch_norm)(
         const real *from = x + plane * L, *add = residual ? residual + plane * L : NULL;
         real *to = out + plane * L;
         if (add)
-#pragma GCC ivdep
+#pragma omp simd
             for (int64_t i = 0; i < L; i++) {
                 real v = (from[i] - centre) * slope + base + add[i];
                 to[i] = relu && v < 0 ? 0 : v;
             }
         else
-#pragma GCC ivdep
+#pragma omp simd
             for (int64_t i = 0; i < L; i++) {
                 real v = (from[i] - centre) * slope + base;
                 to[i] = relu && v < 0 ? 0 : v;
@@ -159,11 +159,11 @@ void NAME(batch_norm_grad)(
             const real *d = dy + (n * C + c) * L, *from = x + (n * C + c) * L;
             real *to = dx + (n * C + c) * L;
             if (training)
-#pragma GCC ivdep
+#pragma omp simd
                 for (int64_t i = 0; i < L; i++)
                     to[i] = (d[i] - base - (from[i] - centre) * tilt) * slope;
             else
-#pragma GCC ivdep
+#pragma omp simd
                 for (int64_t i = 0; i < L; i++)
                     to[i] = d[i] * slope;
         }
