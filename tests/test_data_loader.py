@@ -259,8 +259,9 @@ def test_nothing_is_kept_alive():
 
 
 PROGRAM = """
-import sys, numpy as np
+import signal, sys, numpy as np
 from minicnn import data
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have been told to ignore it
 def slow(images, draw):
     import time; time.sleep(0.01); return images
 dataset = data.Dataset(np.zeros((1000, 3, 32, 32), np.uint8), np.zeros(1000, int), ("a",))
