@@ -67,7 +67,7 @@ class BuildKernels(build_ext):
         try:
             if not hasattr(self, "openmp"):
                 self.openmp = self.works(["-fopenmp"])
-                if not self.openmp:
+                if not self.openmp and self.works([]):
                     print("minicnn: the compiler has no OpenMP: the C kernels will use one thread", file=sys.stderr)
             options = FLAGS + LEVELS[name] + (["-fopenmp"] if self.openmp else ["-fopenmp-simd"])
             ext.extra_compile_args = [option for option in options if option != "-fopenmp-simd" or self.works([option])]
