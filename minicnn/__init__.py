@@ -4,11 +4,12 @@ import importlib
 from typing import Any
 
 from . import layers, models, ops
-from .autograd import detect_anomaly, enable_grad, grad, no_grad
+from .autograd import grad, no_grad
 from .backends import get_num_threads, get_precision, set_num_threads, set_precision, use_backend
 from .gradcheck import gradcheck
 from .inspect import summary
 from .layers import use_fusion
+from .mode import detect_anomaly, enable_grad
 from .random import manual_seed
 from .tensor import Tensor
 from .version import __version__

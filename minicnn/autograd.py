@@ -8,67 +8,16 @@ recursion. A node refers to its inputs and never to its outputs, so memory is fr
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from . import backends
-from .errors import AnomalyError, GradientError, where
+from .errors import GradientError, where
+from .mode import checksum, look_for_anomaly, mode, no_grad, recording
 from .tensor import Tensor, Version
 
-
-class _Mode(threading.local):
-    recording = True
-    anomaly = False
-
-
-_mode = _Mode()
-
-
-def is_recording() -> bool:
-    """Whether operations in this thread are being recorded for a backward."""
-    return _mode.recording
-
-
-@contextlib.contextmanager
-def _recording(flag: bool) -> Iterator[None]:
-    before, _mode.recording = _mode.recording, flag
-    try:
-        yield
-    finally:
-        _mode.recording = before
-
-
-def no_grad() -> contextlib.AbstractContextManager[None]:
-    """A context (and decorator) in which nothing is recorded: for evaluation and for changing parameters."""
-    return _recording(False)
-
-
-def enable_grad() -> contextlib.AbstractContextManager[None]:
-    """The opposite of `no_grad`, for use inside it."""
-    return _recording(True)
-
-
-@contextlib.contextmanager
-def detect_anomaly() -> Iterator[None]:
-    """Look at every result, forward and backward, and raise AnomalyError where a NaN or an infinity first appears.
-
-    The message names the operation and the layer. Also compares checksums of what was saved for the backward, and
-    so sees changes made through a NumPy view, which version counters cannot. Slow: for finding errors.
-    """
-    before, _mode.anomaly = _mode.anomaly, True
-    try:
-        yield
-    finally:
-        _mode.anomaly = before
-
-
-def detecting_anomaly() -> bool:
-    return _mode.anomaly
+__all__ = ["Node", "backward", "differentiable", "first_order", "grad", "no_grad", "view"]
 
 
 class _Saved:
@@ -82,7 +31,7 @@ class _Saved:
         self.output = output  # number of the output that it is, or -1
         self.version = version
         self.was = 0 if version is None else version.value
-        self.checksum = _checksum(array) if _mode.anomaly else None
+        self.checksum = checksum(array) if mode.anomaly else None
 
 
 class Node:
@@ -108,7 +57,7 @@ class Node:
         self.name, self.backward, self.edges, self.outputs = name, backward, edges, outputs
         self.kernels, self.attributes = kernels, attributes
         self.precision = backends.get_precision()
-        self.where = where() if _mode.anomaly else ""
+        self.where = where() if mode.anomaly else ""
         self.saved: list[_Saved | None] = []
         self.freed = False
 
@@ -127,7 +76,7 @@ class Node:
                 "change a copy, or change it after backward()"
             )
         array = item.array if item.tensor is None else item.tensor.data
-        if item.checksum is not None and item.checksum != _checksum(array):
+        if item.checksum is not None and item.checksum != checksum(array):
             raise GradientError(
                 f"{self.describe()}: an array that its backward needs was changed after the forward through a NumPy "
                 "view: change a copy, or change it after backward()"
@@ -141,10 +90,6 @@ class Node:
 
 Edge = tuple[Node, int] | Tensor | None
 """Where a gradient goes: an output of a node, a leaf, or nowhere."""
-
-
-def _checksum(array: Any) -> int | None:
-    return hash(array.tobytes()) if isinstance(array, np.ndarray) else None
 
 
 def edge_of(tensor: Tensor | None) -> Edge:
@@ -176,15 +121,15 @@ def _operation(rule: Callable[..., Any], *, view: bool) -> Callable[..., Any]:
     def operation(*tensors: Tensor | None, **attributes: Any) -> Any:
         arrays = [None if t is None else t.data for t in tensors]
         kernels = backends.of(arrays, name)
-        recording = _mode.recording
-        needs = tuple([recording and t is not None and t.requires_grad for t in tensors])
+        recorded = mode.recording
+        needs = tuple([recorded and t is not None and t.requires_grad for t in tensors])
         if True in needs and len(set(map(id, arrays))) < len(arrays):
             arrays = _distinct(kernels, arrays, tensors)
         result, saved, backward = rule(kernels, needs, *arrays, **attributes)
         several = type(result) is tuple
         results = result if several else (result,)
-        if _mode.anomaly:
-            _look(name, where(), arrays, results, "forward")
+        if mode.anomaly:
+            look_for_anomaly(name, where(), arrays, results, "forward")
         version = None
         if view and tensors[0] is not None and backends.may_share(arrays[0], results[0]):
             version = tensors[0]._version
@@ -238,7 +183,7 @@ def first_order(composition: Callable[..., Any]) -> Callable[[Callable[..., Any]
 
         @functools.wraps(rule)
         def operation(*tensors: Tensor | None, **attributes: Any) -> Any:
-            if _mode.recording and any(t is not None and t.requires_grad for t in tensors):
+            if mode.recording and any(t is not None and t.requires_grad for t in tensors):
                 return composition(*tensors, **attributes)
             arrays = [None if t is None else t.data for t in tensors]
             result = rule(backends.of(arrays, name), *arrays, **attributes)
@@ -252,26 +197,6 @@ def first_order(composition: Callable[..., Any]) -> Callable[[Callable[..., Any]
     return decorate
 
 
-def _look(name: str, layer: str, inputs: Sequence[Any], results: Sequence[Any], direction: str) -> None:
-    """Raise AnomalyError if a result holds a NaN or infinity that no input held."""
-    if all(_finite(r) for r in results) or not all(_finite(a) for a in inputs):
-        return
-    bad = next(r for r in results if not _finite(r))
-    kind = "a NaN" if bool((bad != bad).any()) else "an infinity"
-    error = AnomalyError(f"{layer + ': ' if layer else ''}{name}: {kind} first appeared here, in the {direction}")
-    error.located = bool(layer)  # the layers that it passes on its way out add nothing
-    try:
-        raise error
-    finally:
-        del error  # or its traceback would hold this frame, and the frame the error
-
-
-def _finite(array: Any) -> bool:
-    if array is None or getattr(array.dtype, "kind", "") != "f" or not hasattr(array, "__array_interface__"):
-        return True
-    return bool(np.isfinite(array).all())
-
-
 class _Pending:
     """The gradient that has arrived so far for one place, and whether its array is the engine's own."""
 
@@ -281,7 +206,7 @@ class _Pending:
         self.total, self.owned = total, owned
 
     def add(self, gradient: Tensor) -> None:
-        if _mode.recording:
+        if mode.recording:
             self.total, self.owned = self.total + gradient, False
         elif self.owned and self.total.dtype == gradient.dtype:
             total = self.total.data
@@ -350,7 +275,7 @@ def _run(
         arrive(edge_of(tensor), gradient, False)
     order = _order([t._node for t, _ in starts if t._node is not None])
     useful = None if wanted is None else _useful(order, wanted)
-    with _recording(create_graph):
+    with recording(create_graph):
         for node in order:
             dys: list[Tensor | None] = []
             for index in range(len(node.outputs)):
@@ -386,14 +311,14 @@ def _step(
             for dy, (shape, dtype) in zip(dys, node.outputs)
         ]
         saved = node.unpack()
-        anomaly, _mode.anomaly = _mode.anomaly, False  # this node is looked at as a whole, below
+        anomaly, mode.anomaly = mode.anomaly, False  # this node is looked at as a whole, below
         try:
             gradients = node.backward(saved, filled[0] if len(filled) == 1 else filled, needs, **node.attributes)
         finally:
-            _mode.anomaly = anomaly
+            mode.anomaly = anomaly
         if anomaly:
             inputs = [t.data for t in (*filled, *saved) if t is not None]
-            _look(node.name, node.where, inputs, [g.data for g in gradients if g is not None], "backward")
+            look_for_anomaly(node.name, node.where, inputs, [g.data for g in gradients if g is not None], "backward")
         # An array may be adopted as a .grad only if nobody else can hold it.
         others = [id(_root(t.data)) for t in (*filled, *saved, *gradients) if t is not None]
         for edge, need, gradient in zip(node.edges, needs, gradients):
@@ -443,7 +368,7 @@ def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False
     arrived = _run([(tensor, start)], None, retain_graph or create_graph, create_graph)
     for total, leaf, owned in arrived.values():
         assert isinstance(leaf, Tensor)
-        with _recording(create_graph):
+        with recording(create_graph):
             if leaf.grad is not None:
                 leaf.grad = leaf.grad + total
             else:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from . import random
-from .autograd import enable_grad, grad, no_grad
+from .autograd import grad, no_grad
 from .errors import DTypeError, GradientError, check
+from .mode import enable_grad
 from .tensor import Tensor
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import backends
 from .errors import ArgumentError, BackendError, DTypeError, GradientError, IndexingError, ShapeError
+from .mode import is_recording
 
 if TYPE_CHECKING:
     from .autograd import Node
@@ -254,8 +255,6 @@ class Tensor:
         self._version.value += 1
 
     def _writable(self, what: str) -> None:
-        from .autograd import is_recording
-
         if self._requires_grad and is_recording():
             raise GradientError(
                 f"{what}: the Tensor requires a gradient and its history cannot follow a change in place: "

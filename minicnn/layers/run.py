@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..autograd import detecting_anomaly
 from ..errors import ArgumentError, MinicnnError, calls, where
+from ..mode import mode
 from .activation import ReLU
 from .base import Layer, structure
 from .shape import Add
@@ -101,7 +101,7 @@ class Plan(NamedTuple):
 def run(container: Container, inputs: tuple[Any, ...]) -> Any:
     """Call the container's layers in order. One output comes as it is, several as a tuple."""
     plan = container.__dict__.get("_plan")
-    fuse = _Fusion.on and not detecting_anomaly()
+    fuse = _Fusion.on and not mode.anomaly
     all_outputs = container.all_outputs()
     if (
         plan is None or plan.version != structure.version or plan.fused is not fuse
