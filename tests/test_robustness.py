@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
+import signal
 import threading
 
 import numpy as np
@@ -328,6 +330,32 @@ def test_flags_may_be_anything_that_is_true_or_false(backend):
 
 def test_softmax_over_no_classes(backend):
     assert ops.softmax(Tensor(np.ones((2, 0)))).shape == (2, 0)
+
+
+def test_products_of_views_that_no_memory_could_hold(backend):
+    row = Tensor(np.broadcast_to(np.float32(1), (1, 2**61 - 1)))
+    with pytest.raises(ShapeError, match="matmul: .* the limit is 2\\*\\*58"):
+        row @ row.T
+    with pytest.raises(OutOfMemory):
+        ops.relu(Tensor(np.broadcast_to(np.float32(1), (1, 2**50))))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_process_computes(backend):
+    before = backends.get_num_threads()
+    backends.set_num_threads(2)
+    try:
+        x, w = Tensor(np.ones((8, 16, 28, 28), np.float32)), Tensor(np.ones((16, 16, 3, 3), np.float32))
+        ops.conv2d(x, w)  # on two threads, which a child does not get
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            right = bool((ops.conv2d(x, w).numpy() == 144).all()) and backends.get_num_threads() == 1
+            os._exit(0 if right else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        backends.set_num_threads(before)
 
 
 # The pool

@@ -154,7 +154,10 @@ def get_precision() -> str:
 
 
 def set_num_threads(n: int) -> None:
-    """Compute with `n` threads in the C backend, 1 .. 1024. NumPy's own products follow OMP_NUM_THREADS."""
+    """Compute with `n` threads in the C backend, 1 .. 1024. NumPy's own products follow OMP_NUM_THREADS.
+
+    A forked process begins with one: OpenMP's threads stay behind in its parent.
+    """
     from ..geometry import is_integer
 
     check(is_integer(n) and 1 <= n <= 1024, f"set_num_threads: n is {n!r}: it must be an integer in 1 .. 1024")

@@ -6,6 +6,7 @@ The op has checked every shape; what C cannot take (views, other dtypes) `kernel
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from typing import Any
 
@@ -28,6 +29,11 @@ def set_num_threads(n: int) -> None:
 
 def get_num_threads() -> int:
     return _Threads.number
+
+
+if hasattr(os, "register_at_fork"):
+    # OpenMP's threads do not come along into a forked process, and waiting for them would never end.
+    os.register_at_fork(after_in_child=lambda: set_num_threads(1))
 
 
 def _pixels(x: Array) -> int:

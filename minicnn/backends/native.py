@@ -34,7 +34,7 @@ REMEDY = (
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 """How long idle OpenMP threads turn in circles (gcc: rounds, clang: ms) before they sleep. The default of gcc is several
 milliseconds, in which they take the processor from the data loader, NumPy and other programs: beside two busy processes
-a training step of lenet5 took 220 ms with it and takes 12 so; on a quiet machine both take 4.2."""
+a training step of lenet5 was up to twenty times slower with it; on a quiet machine both take the same time."""
 
 
 def module(level: str) -> Any:
@@ -174,7 +174,8 @@ def kernel(*outputs: str, others: tuple[str, ...] = ()) -> Callable[[Callable[..
                     flags = value.flags
                     if not (flags.c_contiguous and flags.aligned):
                         copies = copies or list(args)
-                        copies[names.index(name)] = np.array(value, order="C")
+                        copies[names.index(name)] = copy = pool.empty(value.shape, value.dtype)
+                        np.copyto(copy, value)
             if k is None:
                 reference(self, *args)
             elif copies is None:

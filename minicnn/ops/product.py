@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autograd import differentiable
 from ..errors import DTypeError, ShapeError
+from ..geometry import LIMIT
 from ..tensor import Tensor, as_tensor
 from .activation import relu_grad
 from .reduction import sum as _sum
@@ -61,6 +62,9 @@ def matmul(a: Any, b: Any) -> Tensor:
         raise ShapeError(
             f"matmul: {a.shape} @ {b.shape}: the last size of the first must be the last but one of the second"
         )
+    for x in (a, b):
+        if x.size > LIMIT:  # a broadcast view: no memory holds so many
+            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: an operand has {x.size:,} elements: the limit is 2**58")
     row, column = a.ndim == 1, b.ndim == 1
     y = _matmul(_reshape(a, shape=(1, *a.shape)) if row else a, _reshape(b, shape=(*b.shape, 1)) if column else b)
     if row or column:
