@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor, data, io, layers, optim, training
+from minicnn import Tensor, data, io, layers, ops, optim, training
 from minicnn.errors import ArgumentError, CheckpointError, MinicnnError
 from minicnn.training import checkpoint, pictures
 from minicnn.training.trainer import Every
@@ -309,6 +309,25 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     one.model[5].weight.data[0, 0] = math.nan
     with pytest.raises(MinicnnError, match="the loss became nan at step 6: lower the learning rate"):
         one.fit(2)
+
+
+@pytest.mark.parametrize("worst", [math.nan, math.inf])
+def test_a_test_loss_that_is_no_number_is_written_down(tmp_path, worst):
+    def build():
+        def loss(logits, labels):
+            return ops.cross_entropy(logits, labels) * (1.0 if one.model.training else worst)
+
+        one = trainer(tmp_path, loss=loss, stopping=training.EarlyStopping(2))
+        return one
+
+    one = build()
+    one.fit(1)
+    one = build()
+    assert one.start(resume=True)
+    assert [row["test_loss"] for row in one.fit(9).rows] == pytest.approx([worst] * len(one.history.rows), nan_ok=True)
+    assert one.stopping.stopped and one.stopping.best_epoch == (0 if math.isnan(worst) else 1)
+    found = training.History.read(tmp_path / "history.csv").column("test_loss")
+    assert found == pytest.approx([worst] * len(found), nan_ok=True)
 
 
 def test_checkpoints_within_an_epoch(tmp_path, monkeypatch):

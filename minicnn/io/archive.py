@@ -50,7 +50,7 @@ def write_archive(
     Raises CheckpointError where it cannot be written; then the older file is untouched.
     """
     plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     header = json.dumps({"sha256": _digest(plain, text), "data": text}, separators=(",", ":"))
     library = _safetensors()
     with replacing(path, previous) as part:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import backends
+from ..backends.native import default_threads
 from ..errors import CheckpointError
 from ..io.archive import read_archive, write_archive
 from ..version import __version__
@@ -32,8 +32,7 @@ def environment() -> dict[str, Any]:
         built = c.build_info()
         instructions, threads, compiler = built["isa"], built["threads"], built["compiler"]
     else:  # the threads of NumPy's matrix products
-        instructions, compiler = "NumPy's own", "none"
-        threads = int(os.environ.get("OMP_NUM_THREADS", "") or os.cpu_count() or 1)
+        instructions, compiler, threads = "NumPy's own", "none", default_threads()
     return {
         "backend": name, "instruction set": instructions, "threads": threads, "precision": backends.get_precision(),
         "compiler": compiler, "NumPy": np.__version__, "minicnn": __version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..errors import check
@@ -9,7 +10,7 @@ from ..geometry import is_integer
 
 
 class EarlyStopping:
-    """Stop when a watched result has not improved for `patience` epochs.
+    """Stop when a watched result has not improved for `patience` epochs. A NaN is no improvement.
 
     patience: epochs, at least 1      watch: "test_loss" (the lower, the better) or "test_accuracy" (the higher)
     min_delta: how much better counts as better
@@ -36,7 +37,7 @@ class EarlyStopping:
         """Look at an epoch's row of the history. Returns whether it is the best so far."""
         result = float(row[self.watch])
         gain = None if self.best is None else (self.best - result) * (1 if self.watch == "test_loss" else -1)
-        better = gain is None or gain > self.min_delta
+        better = not math.isnan(result) and (gain is None or gain > self.min_delta)
         self.waited = 0 if better else self.waited + 1
         if better:
             self.best, self.best_epoch = result, row["epoch"]

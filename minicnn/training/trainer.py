@@ -320,9 +320,11 @@ class Trainer:
         self.say(f"Going on from epoch {self.epoch + 1}, step {self.steps}, as saved in {self.out}")
 
     def _take_best(self, stopping: EarlyStopping) -> None:
-        self.say(
-            f"Stopped early: no better {stopping.watch} in {stopping.patience} epochs; taking epoch {stopping.best_epoch}"
-        )
+        why = f"Stopped early: no better {stopping.watch} in {stopping.patience} epochs"
+        if stopping.best is None:
+            self.say(f"{why}, and none that is a number; keeping the last weights")
+            return
+        self.say(f"{why}; taking epoch {stopping.best_epoch}")
         if self.out is not None:
             arrays, _ = checkpoint.read_checkpoint(self.out / BEST)
             self.model.load_state_dict(with_prefix("model/", arrays))
