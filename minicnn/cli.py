@@ -72,21 +72,13 @@ def info() -> None:
     here = environment()
     line("in use", f"backend {here['backend']}, precision {here['precision']}, {here['threads']} threads")
     if here["backend"] == "c":
-        from .backends import c
+        from .backends import c, native
 
         built = c.build_info()
         line("compiler", built["compiler"])
         line("instruction set", f"{built['isa']}, of {', '.join(built['isas'])}; MINICNN_ISA forces a lower one")
-        line(
-            "OpenMP",
-            built["openmp"] or "not there: one thread; install it (macOS: brew install libomp) and minicnn again",
-        )
-    try:
-        import cupy
-
-        line("CuPy", cupy.__version__)
-    except ImportError:
-        line("CuPy", "not installed: pip install -e '.[cuda]', for NVIDIA GPUs")
+        line("OpenMP", built["openmp"] or f"not there: one thread: {native.OPENMP_REMEDY}")
+    line("CuPy", backends.cupy_version() or "not installed: pip install -e '.[cuda]', for NVIDIA GPUs")
     missing = [name for name in ("matplotlib", "PIL", "pooch", "safetensors", "tqdm") if not _importable(name)]
     line("for training", "complete" if not missing else f"lacks {', '.join(missing)}: pip install -e '.[train]'")
 

@@ -15,9 +15,11 @@ import pytest
 import minicnn
 from minicnn import Tensor, backends, data, layers, ops, random
 from minicnn.autograd import differentiable
-from minicnn.backends import pool
+from minicnn.backends import c as c_backend
+from minicnn.backends import native, pool
 from minicnn.errors import (
     ArgumentError,
+    BackendError,
     CheckpointError,
     DataError,
     DTypeError,
@@ -338,6 +340,33 @@ def test_products_of_views_that_no_memory_could_hold(backend):
         row @ row.T
     with pytest.raises(OutOfMemory):
         ops.relu(Tensor(np.broadcast_to(np.float32(1), (1, 2**50))))
+
+
+def test_what_is_missing_for_speed_is_said_once(monkeypatch, caplog):
+    choose = backends._default_cpu.__wrapped__
+
+    def refuse(name):
+        if name == "c":
+            raise BackendError("backend c: the C kernels are not built: install a C compiler")
+        return get(name)
+
+    get = backends.get
+    monkeypatch.setattr(backends, "get", refuse)
+    monkeypatch.delenv("MINICNN_BACKEND", raising=False)
+    assert choose().name == "numpy"
+    (record,) = caplog.records
+    assert "install a C compiler" in record.message and "NumPy backend, which is several times slower" in record.message
+
+
+def test_kernels_without_openmp_say_so(monkeypatch, caplog):
+    if "c" not in backends.available():
+        pytest.skip("the C backend is not built")
+    monkeypatch.delenv("MINICNN_BACKEND", raising=False)
+    monkeypatch.setattr(native, "default_threads", lambda: 4)
+    monkeypatch.setattr(c_backend, "build_info", lambda: {"openmp": 0})
+    assert backends._default_cpu.__wrapped__().name == "c"
+    (record,) = caplog.records
+    assert "one thread" in record.message and "libomp" in record.message
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -54,18 +54,30 @@ def get(name: str) -> Any:
 
 @functools.cache
 def _default_cpu() -> Any:
-    """The backend for CPU arrays, chosen at the first use; says once, as a log line, where the C kernels are missing."""
+    """The backend for CPU arrays, chosen at the first use; says once, as a log line, what is missing for speed."""
     wanted = os.environ.get("MINICNN_BACKEND", "")
     if wanted:
         check(wanted in CPU, f"MINICNN_BACKEND is {wanted!r}: it must be c or numpy", BackendError)
         return get(wanted)
     try:
-        return get("c")
+        kernels = get("c")
     except BackendError as error:
-        if not log.hasHandlers():
-            logging.basicConfig(format="minicnn: %(message)s")
-        log.warning("%s; going on with the NumPy backend, which is several times slower", error)
+        log.warning("minicnn: %s; going on with the NumPy backend, which is several times slower", error)
         return get("numpy")
+    from . import c, native
+
+    if not c.build_info()["openmp"] and native.default_threads() > 1:
+        log.warning("minicnn: the C kernels were built without OpenMP and use one thread: %s", native.OPENMP_REMEDY)
+    return kernels
+
+
+def cupy_version() -> str | None:
+    """The version of CuPy, or None where it is not installed."""
+    try:
+        import cupy
+    except ImportError:
+        return None
+    return str(cupy.__version__)
 
 
 def available() -> list[str]:
@@ -159,10 +171,10 @@ def set_num_threads(n: int) -> None:
     A forked process begins with one: OpenMP's threads stay behind in its parent.
     """
     from ..geometry import is_integer
+    from . import c, native
 
-    check(is_integer(n) and 1 <= n <= 1024, f"set_num_threads: n is {n!r}: it must be an integer in 1 .. 1024")
-    from . import c
-
+    most = native.MOST_THREADS
+    check(is_integer(n) and 1 <= n <= most, f"set_num_threads: n is {n!r}: it must be an integer in 1 .. {most}")
     c.set_num_threads(int(n))
 
 

@@ -29,6 +29,12 @@ REMEDY = (
     "install a C compiler (Debian, Ubuntu: apt install gcc; Fedora: dnf install gcc; macOS: xcode-select --install; "
     "Windows: conda install -c conda-forge clang, then set CC=clang) and, in the source tree, run: pip install -e ."
 )
+MOST_THREADS = 1024
+"""OpenMP ends the process where the system refuses it a thread."""
+OPENMP_REMEDY = (
+    "install a compiler with OpenMP (macOS: brew install llvm libomp) and, in the source tree, run: pip install -e . "
+    "(macOS: with CC=$(brew --prefix llvm)/bin/clang before it)"
+)
 
 
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
@@ -82,7 +88,7 @@ def default_threads() -> int:
     """OMP_NUM_THREADS where it is set, else as many as this process may use processors."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
+        return min(int(wanted), MOST_THREADS)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
