@@ -80,18 +80,18 @@ def _rule(smallest: int, minimum: int) -> str:
     return f"at least {minimum}" if smallest < minimum else f"at most {LONGEST}"
 
 
-def sides(padding: Padding) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) from an int, (vertical, horizontal) or all four. Raises ArgumentError."""
+def sides(padding: Padding, name: str) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) from an int, (vertical, horizontal) or all four, each at least 0. Raises ArgumentError."""
     if isinstance(padding, (tuple, list)) and len(padding) == 4 and all(map(is_integer, padding)):
         four = tuple(int(side) for side in padding)
         if min(four) < 0 or max(four) > LONGEST:
-            raise ArgumentError(f"padding is {padding!r}: it must be {_rule(min(four), 0)}")
+            raise ArgumentError(f"{name} is {padding!r}: it must be {_rule(min(four), 0)}")
         return four  # type: ignore[return-value]
     if not is_integer(padding) and not (isinstance(padding, (tuple, list)) and len(padding) == 2):
         raise ArgumentError(
-            f"padding is {padding!r}: it must be an integer, (vertical, horizontal) or (top, bottom, left, right)"
+            f"{name} is {padding!r}: it must be an integer, (vertical, horizontal) or (top, bottom, left, right)"
         )
-    vertical, horizontal = pair(padding, "padding", 0)  # type: ignore[arg-type]
+    vertical, horizontal = pair(padding, name, 0)  # type: ignore[arg-type]
     return vertical, vertical, horizontal, horizontal
 
 
@@ -211,7 +211,8 @@ def conv2d(
     if len(weight_shape) != 4:
         raise ShapeError(f"{op}: weight has shape {tuple(weight_shape)}: it must be (K, C/groups, R, S)")
     (N, C, H, W), (K, per_group, R, S) = x_shape, weight_shape
-    stride, dilation, padding = pair(stride, f"{op}: stride", 1), pair(dilation, f"{op}: dilation", 1), sides(padding)
+    stride, dilation = pair(stride, f"{op}: stride", 1), pair(dilation, f"{op}: dilation", 1)
+    padding = sides(padding, f"{op}: padding")
     if not is_integer(groups) or groups < 1:
         raise ArgumentError(f"{op}: groups is {groups!r}: it must be an integer of at least 1")
     if C % groups or K % groups:
@@ -241,7 +242,7 @@ def pool2d(
     N, C, H, W = x_shape
     R, S = pair(window, f"{op}: kernel_size", 1)
     stride = (R, S) if stride is None else pair(stride, f"{op}: stride", 1)
-    padding = sides(padding)
+    padding = sides(padding, f"{op}: padding")
     if max(padding[:2]) > R // 2 or max(padding[2:]) > S // 2:
         raise ArgumentError(
             f"{op}: padding is {padding} (top, bottom, left, right): it may be at most half the {R}x{S} window, "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicnn import geometry
+from minicnn import Tensor, data, geometry, layers, ops
 from minicnn.errors import ArgumentError, ShapeError
 
 
@@ -100,3 +102,22 @@ def test_a_window_that_does_not_fit_says_what_would():
         ShapeError, match=r"a 3x3 window does not fit a 2x5 map: \(2 \+ 2\*0 - 3\)/1 \+ 1 = 0.*at least 3x3"
     ):
         geometry.conv2d((1, 1, 2, 5), (1, 1, 3, 3))
+
+
+@pytest.mark.parametrize("value", [-1, (0, -1), (0, 0, 0, -1), "a", (1, 2, 3), 2**31])
+def test_a_bad_padding_names_its_owner(value):
+    x, w = Tensor(np.ones((1, 2, 5, 5))), Tensor(np.ones((2, 2, 3, 3)))
+    for owner, call in {
+        "conv2d": lambda: ops.conv2d(x, w, padding=value),
+        "conv_transpose2d": lambda: ops.conv_transpose2d(x, w, padding=value),
+        "im2col": lambda: ops.im2col(x, 3, padding=value),
+        "max_pool2d": lambda: ops.max_pool2d(x, 3, padding=value),
+        "avg_pool2d": lambda: ops.avg_pool2d(x, 3, padding=value),
+        "Conv2d": lambda: layers.Conv2d(2, 2, 3, padding=value),
+        "ConvTranspose2d": lambda: layers.ConvTranspose2d(2, 2, 3, padding=value),
+        "MaxPool2d": lambda: layers.MaxPool2d(3, padding=value),
+        "ZeroPad2d": lambda: layers.ZeroPad2d(value),
+        "RandomCrop": lambda: data.RandomCrop(3, padding=value),
+    }.items():
+        with pytest.raises(ArgumentError, match=f"^{owner}: padding is {re.escape(repr(value))}: it must be"):
+            call()

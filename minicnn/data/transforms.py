@@ -175,7 +175,7 @@ class RandomCrop(_Crop):
     def __init__(self, size: int | tuple[int, int], padding: int | tuple[int, ...] = 0, fill: float = 0):
         super().__init__(size)
         check(is_number(fill), f"RandomCrop: fill is {fill!r}: it must be a number")
-        self.padding, self.fill = sides(padding), fill  # type: ignore[arg-type]
+        self.padding, self.fill = sides(padding, "RandomCrop: padding"), fill  # type: ignore[arg-type]
 
     def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:
         check_images(self, images)

@@ -97,10 +97,7 @@ class Conv2d(_Convolution):
             return height // 2, height - height // 2, width // 2, width - width // 2
         if isinstance(padding, str):
             raise ArgumentError(f"Conv2d: padding is {padding!r}: it must be pixels, 'same' or 'valid'")
-        try:
-            return geometry.sides(padding)
-        except ArgumentError as error:
-            raise ArgumentError(f"Conv2d: {error}") from None
+        return geometry.sides(padding, "Conv2d: padding")
 
     def forward(self, x: Any) -> Tensor:
         return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -131,7 +128,7 @@ class ConvTranspose2d(_Convolution):
         output_padding: Pair = 0, groups: int = 1, bias: bool = True, dilation: Pair = 1,
     ) -> None:  # fmt: skip
         self._arguments(in_channels, out_channels, kernel_size, stride, dilation, groups)
-        self.padding = geometry.sides(padding)
+        self.padding = geometry.sides(padding, "ConvTranspose2d: padding")
         self.output_padding = geometry.pair(output_padding, "ConvTranspose2d: output_padding", 0)
         shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
         self.weight = new_parameter(shape, functools.partial(init.he_normal, mode="fan_out"))

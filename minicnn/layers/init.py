@@ -33,7 +33,7 @@ def fans(weight: Tensor) -> tuple[int, int]:
 
 
 def _fan(weight: Tensor, mode: str) -> float:
-    check(mode in ("fan_in", "fan_out", "average"), f"mode is {mode!r}: it must be fan_in, fan_out or average")
+    check(mode in ("fan_in", "fan_out", "average"), f"init: mode is {mode!r}: it must be fan_in, fan_out or average")
     fan_in, fan_out = fans(weight)
     return {"fan_in": fan_in, "fan_out": fan_out, "average": (fan_in + fan_out) / 2}[mode] or 1.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import geometry, ops
-from ..errors import ArgumentError, check
+from ..errors import check
 from ..geometry import Padding, Pair, Shape
 from ..tensor import Tensor
 from .base import Layer, compact
@@ -17,10 +17,7 @@ class _Pool2d(Layer):
         name = type(self).__name__
         self.kernel_size = R, S = geometry.pair(kernel_size, f"{name}: kernel_size", 1)
         self.stride = self.kernel_size if stride is None else geometry.pair(stride, f"{name}: stride", 1)
-        try:
-            self.padding = geometry.sides(padding)
-        except ArgumentError as error:
-            raise ArgumentError(f"{name}: {error}") from None
+        self.padding = geometry.sides(padding, f"{name}: padding")
         check(
             max(self.padding[:2]) <= R // 2 and max(self.padding[2:]) <= S // 2,
             f"{name}: padding is {padding!r}: it may be at most half the {R}x{S} window, or a window could see nothing "

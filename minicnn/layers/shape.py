@@ -47,7 +47,7 @@ class ZeroPad2d(Layer):
     """
 
     def __init__(self, padding: Padding) -> None:
-        self.padding = geometry.sides(padding)
+        self.padding = geometry.sides(padding, "ZeroPad2d: padding")
 
     def forward(self, x: Any) -> Tensor:
         top, bottom, left, right = self.padding

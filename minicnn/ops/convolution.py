@@ -122,7 +122,7 @@ def conv_transpose2d(
         raise ShapeError(
             f"conv_transpose2d: x has {x.shape[1]} channels and weight {weight.shape}: it must be ({x.shape[1]}, C/groups, R, S)"
         )
-    border = sizes.sides(padding)
+    border = sizes.sides(padding, "conv_transpose2d: padding")
     size = [
         (x.shape[2 + i] - 1) * steps[i]
         - border[2 * i]
