@@ -358,6 +358,16 @@ def test_what_is_missing_for_speed_is_said_once(monkeypatch, caplog):
     assert "install a C compiler" in record.message and "NumPy backend, which is several times slower" in record.message
 
 
+def test_a_forced_instruction_set_that_cannot_be_had_is_an_error(monkeypatch):
+    if "c" not in backends.available():
+        pytest.skip("the C backend is not built")
+    monkeypatch.delenv("MINICNN_BACKEND", raising=False)
+    monkeypatch.setenv("MINICNN_ISA", "sse9")
+    monkeypatch.setattr(backends, "get", lambda name: native.choose())
+    with pytest.raises(BackendError, match="MINICNN_ISA is 'sse9': it must be one of generic"):
+        backends._default_cpu.__wrapped__()
+
+
 def test_kernels_without_openmp_say_so(monkeypatch, caplog):
     if "c" not in backends.available():
         pytest.skip("the C backend is not built")

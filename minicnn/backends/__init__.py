@@ -59,13 +59,15 @@ def _default_cpu() -> Any:
     if wanted:
         check(wanted in CPU, f"MINICNN_BACKEND is {wanted!r}: it must be c or numpy", BackendError)
         return get(wanted)
+    from . import c, native
+
     try:
         kernels = get("c")
     except BackendError as error:
+        if os.environ.get("MINICNN_ISA") and native.built():
+            raise  # what was asked for cannot be had, as with MINICNN_BACKEND
         log.warning("minicnn: %s; going on with the NumPy backend, which is several times slower", error)
         return get("numpy")
-    from . import c, native
-
     if not c.build_info()["openmp"] and native.default_threads() > 1:
         log.warning("minicnn: the C kernels were built without OpenMP and use one thread: %s", native.OPENMP_REMEDY)
     return kernels
