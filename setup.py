@@ -2,8 +2,8 @@
 
 `minicnn_kernels._c` runs on any processor of its architecture; on x86-64 `_c_avx2` and `_c_avx512` are the same kernels
 compiled for newer ones. minicnn picks one at run time. Each is a shared object of its own that exports nothing but
-its initialiser, so code for a higher instruction set cannot leak into another. Without a C compiler the install
-succeeds without them and says so. MINICNN_NO_EXTENSION=1 leaves them out on purpose.
+its initialiser, so code for a higher instruction set cannot leak into another. Without a C compiler, and on Windows,
+the install succeeds without them and says so. MINICNN_NO_EXTENSION=1 leaves them out on purpose.
 """
 
 import os
@@ -35,13 +35,9 @@ LEVELS = {
     "_c_avx2": ["-march=x86-64-v3"],
     "_c_avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
 }
-REMEDY = """\
+LEFT_OUT = """\
 minicnn: the C kernels were left out: {reason}
-minicnn: it works all the same, several times slower, on the NumPy backend. To get them, install a C compiler
-minicnn:   Debian, Ubuntu:  apt install gcc       Fedora:  dnf install gcc
-minicnn:   macOS:           xcode-select --install
-minicnn:   Windows:         conda install -c conda-forge clang, then set CC=clang
-minicnn: and install minicnn again: pip install -e .
+minicnn: it works all the same, several times slower, on the NumPy backend; `minicnn info` says how to get them
 """
 
 
@@ -49,8 +45,8 @@ def extensions():
     if os.environ.get("MINICNN_NO_EXTENSION", "0") not in ("", "0"):
         print("minicnn: MINICNN_NO_EXTENSION is set: the C kernels are left out", file=sys.stderr)
         return []
-    if sys.platform == "win32" and "clang" not in os.environ.get("CC", ""):
-        print(REMEDY.format(reason="the compiler of Windows (MSVC) has no vector extension"), file=sys.stderr)
+    if sys.platform == "win32":  # setuptools drives MSVC there, whatever CC says
+        print(LEFT_OUT.format(reason="the compiler of Windows (MSVC) has no vector extension"), file=sys.stderr)
         return []
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     names = [name for name in LEVELS if x86 or name == "_c"]
@@ -72,11 +68,11 @@ class BuildKernels(build_ext):
             options = FLAGS + LEVELS[name] + (["-fopenmp"] if self.openmp else ["-fopenmp-simd"])
             ext.extra_compile_args = [option for option in options if option != "-fopenmp-simd" or self.works([option])]
             ext.extra_link_args = ["-fopenmp"] if self.openmp else []
-            ext.libraries = [] if sys.platform == "win32" else ["m"]
+            ext.libraries = ["m"]
             ext.sources = [*SOURCES, self.write_glue(ext.name)]
             super().build_extension(ext)
         except Exception as error:  # whatever a missing or strange compiler raises
-            text = REMEDY if name == "_c" else "minicnn: " + name + " was left out: {reason}\n"
+            text = LEFT_OUT if name == "_c" else "minicnn: " + name + " was left out: {reason}\n"
             print(text.format(reason=str(error) or type(error).__name__), file=sys.stderr)
         finally:
             self.build_temp = common

@@ -26,8 +26,9 @@ LEVELS = {"generic": "_c", "avx2": "_c_avx2", "avx512": "_c_avx512"}
 """The instruction sets, lowest first, and the modules that were compiled for them."""
 
 REMEDY = (
-    "install a C compiler (Debian, Ubuntu: apt install gcc; Fedora: dnf install gcc; macOS: xcode-select --install; "
-    "Windows: conda install -c conda-forge clang, then set CC=clang) and, in the source tree, run: pip install -e ."
+    "install a C compiler (Debian, Ubuntu: apt install gcc; Fedora: dnf install gcc; macOS: xcode-select --install) "
+    "and, in the source tree, run: pip install -e . (on Windows the NumPy backend computes; building the kernels with "
+    "clang there is untried)"
 )
 MOST_THREADS = 1024
 """OpenMP ends the process where the system refuses it a thread."""
