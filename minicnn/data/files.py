@@ -20,6 +20,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from types import ModuleType
 
+from .. import files
 from ..errors import DataError
 
 Say = Callable[[str], None]
@@ -61,22 +62,10 @@ class DiskFull(DataError):
     """The disk or the user's share of it is full. No other source of a dataset would help."""
 
 
-@contextlib.contextmanager
-def explained(doing: str) -> Iterator[None]:
+def explained(doing: str) -> contextlib.AbstractContextManager[None]:
     """Turn an OSError of the body into a DataError: what was being done, why it failed, and the way out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            raise DiskFull(
-                f"{doing}: the disk is full ({error}); nothing half-written was left behind: {ROOM}"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise DataError(
-                f"{doing}: permission denied ({error}): change the permissions, or give another folder "
-                "(data_dir, or MINICNN_CACHE for the cache)"
-            ) from error
-        raise DataError(f"{doing}: {error}") from error
+    place = "give another folder (data_dir, or MINICNN_CACHE for the cache)"
+    return files.explained(doing, DataError, DiskFull, room=ROOM, place=place)
 
 
 def digest(data: bytes | memoryview, algorithm: str = "md5") -> str:
@@ -101,23 +90,12 @@ def is_file(path: Path) -> bool:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, flushed to the disk, then renamed.
+    """Write a file whole or not at all.
 
     Raises DataError; after any failure, an interruption included, the temporary file is gone and an older file stays.
     """
-    with explained(f"writing {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.part")
-        try:
-            with open(part, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
+    with explained(f"writing {path}"), files.whole(path) as part:
+        part.write_bytes(data)
 
 
 @contextlib.contextmanager
@@ -131,8 +109,7 @@ def workshop(folder: Path, target: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".work-*"):
             shutil.rmtree(left, ignore_errors=True)
-        for part in target.glob(".*.part"):
-            part.unlink(missing_ok=True)
+        files.remove_parts(target)
         place = Path(tempfile.mkdtemp(prefix=".work-", dir=folder))
     try:
         yield place

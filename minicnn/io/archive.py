@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, MinicnnError
-from .files import replacing, unwritable
+from .files import replacing
 
 KEY = "minicnn"
 
@@ -60,7 +60,7 @@ def write_archive(
             library.numpy.save_file(plain, part, {KEY: header})
             part.chmod(mode)
         except library.SafetensorError as error:
-            raise unwritable(Path(path), error) from error
+            raise OSError(str(error)) from error
 
 
 def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:

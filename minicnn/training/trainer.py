@@ -16,9 +16,10 @@ import numpy as np
 from .. import ops, random
 from ..data import Loader
 from ..errors import ArgumentError, CheckpointError, MinicnnError, check
+from ..files import remove_parts
 from ..geometry import is_integer
 from ..io.archive import write_archive
-from ..io.files import remove_parts, unwritable_as_error
+from ..io.files import unwritable_as_error
 from ..layers import Layer
 from ..optim import Constant, Optimizer, Schedule, Scheduler, clip_grad_norm
 from ..optim.schedules import watcher_of
