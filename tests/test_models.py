@@ -149,3 +149,18 @@ def test_a_seed_and_a_recipe_make_the_same_model_again():
     second = models.create(first.recipe.name, **first.recipe.options)
     for name, values in first.state_dict().items():
         assert (second.state_dict()[name].numpy() == values.numpy()).all()
+
+
+def test_options_are_plain_data(tmp_path):
+    import json
+
+    model = models.create(
+        "alexnet_cifar", widths=np.array([4, 4, 4, 4, 4]), hidden=(np.int64(8), 8), dropout=np.float32(0.5)
+    )
+    assert model.recipe.options == {"widths": [4] * 5, "hidden": [8, 8], "dropout": 0.5}
+    assert json.loads(json.dumps(model.recipe.options)) == model.recipe.options
+    minicnn.io.save_weights(model, tmp_path / "weights.safetensors")
+    again = models.create(model.recipe.name, **model.recipe.options)
+    minicnn.io.load_weights(again, tmp_path / "weights.safetensors")
+    with pytest.raises(ArgumentError, match="alexnet_cifar.*: dropout is <object.*: it must be numbers"):
+        models.create("alexnet_cifar", dropout=object())

@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import ArgumentError, MinicnnError, check
 from ..geometry import Shape
 from ..layers import Layer, default_device, trace
@@ -107,14 +109,31 @@ def options(name: str) -> dict[str, Any]:
     return {key: parameter.default for key, parameter in parameters.items()} | dict(entry.fixed)
 
 
+def _plain(what: str, value: Any) -> Any:
+    """An option as JSON can hold it: NumPy's numbers and arrays, and tuples, become Python's numbers and lists."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(what, item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(what, item) for key, item in value.items()}
+    check(
+        value is None or isinstance(value, (bool, int, float, str)),
+        f"{what} is {value!r}: it must be numbers, truth values, strings, None, or lists of them: a checkpoint keeps it",
+    )
+    return value
+
+
 def create(name: str, *, device: str = "cpu", **given: Any) -> Layer:
     """Build a network with fresh weights: a function of `minicnn.manual_seed` and of nothing else.
 
     device: "cpu", "cuda" or "meta" (shapes only: any network in milliseconds, without memory).
     given: the network's own options, such as num_classes or in_channels; `models.options(name)` lists them.
-    Its `.recipe` says how to make it again. Raises ArgumentError for an unknown name, with the nearest, or option.
+    Its `.recipe` says how to make it again. Raises ArgumentError for an unknown name, with the nearest, or option, and
+    for a value that is not plain data.
     """
     entry, known = _entry(name), options(name)
+    given = {key: _plain(f"models.create({name!r}): {key}", value) for key, value in given.items()}
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
