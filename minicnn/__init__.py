@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from . import layers, models, ops
+from . import backends, errors, inspect, layers, models, ops, random
 from .autograd import grad, no_grad
 from .backends import get_num_threads, get_precision, set_num_threads, set_precision, use_backend
 from .gradcheck import gradcheck
@@ -14,13 +14,13 @@ from .random import manual_seed
 from .tensor import Tensor
 from .version import __version__
 
-_LAZY = ("data", "inspect", "io", "optim", "training")
+_LAZY = ("data", "io", "optim", "training")
 """Subpackages that are imported when they are first named, so that `import minicnn` stays quick."""
 
 __all__ = [
-    "Tensor", "__version__", "detect_anomaly", "enable_grad", "get_num_threads", "get_precision", "grad", "gradcheck",
-    "layers", "manual_seed", "models", "no_grad", "ops", "set_num_threads", "set_precision", "summary", "use_backend",
-    "use_fusion",
+    "Tensor", "__version__", "backends", "detect_anomaly", "enable_grad", "errors", "get_num_threads", "get_precision",
+    "grad", "gradcheck", "inspect", "layers", "manual_seed", "models", "no_grad", "ops", "random", "set_num_threads",
+    "set_precision", "summary", "use_backend", "use_fusion",
 ]  # fmt: skip
 
 
