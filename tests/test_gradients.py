@@ -58,12 +58,17 @@ CASES = {
     "sum": (lambda a: a.sum((0, 2)), [(2, 3, 4)], "normal"),
     "sum keepdims": (lambda a: a.sum(-1, keepdims=True), [(2, 3, 4)], "normal"),
     "mean": (lambda a: a.mean(1), [(2, 3, 4)], "normal"),
+    "prod": (lambda a: a.prod((0, 2)), [(2, 3, 4)], "normal"),
+    "prod of zeros": (lambda a: a.prod(1), [(4, 5)], "zeros"),
+    "prod of one": (lambda a: a.prod(1, keepdims=True), [(3, 1)], "normal"),
     "var": (lambda a: a.var(1), [(2, 3, 4)], "normal"),
     "std": (lambda a: a.std(1), [(2, 3, 4)], "normal"),
     "max": (lambda a: a.max(1), [(2, 3, 4)], "distinct"),
     "min": (lambda a: a.min((0, 2)), [(2, 3, 4)], "distinct"),
     "reshape": (lambda a: a.reshape(4, -1), [(2, 3, 4)], "normal"),
     "flatten": (lambda a: a.flatten(), [(2, 3, 4)], "normal"),
+    "squeeze": (lambda a: a.squeeze((0, 2)), [(1, 3, 1, 4)], "normal"),
+    "expand_dims": (lambda a: a.expand_dims((0, -1)), [(3, 4)], "normal"),
     "transpose": (lambda a: a.transpose(2, 0, 1), [(2, 3, 4)], "normal"),
     "swapaxes": (lambda a: a.swapaxes(0, -1), [(2, 3, 4)], "normal"),
     "broadcast_to": (lambda a: ops.broadcast_to(a, (2, 3, 4)), [(3, 1)], "normal"),
@@ -149,6 +154,8 @@ def test_gradients(name, backend, rng):
             values = away(values, 0.3)
         elif kind == "positive":
             values = np.abs(values) + 0.3
+        elif kind == "zeros":
+            values[np.triu_indices(len(values), 1, values.shape[1])] = 0  # none to four in a row
         elif kind == "distinct":
             values = distinct(rng, shape) + 0.004 * len(inputs)
         inputs.append(Tensor(values, requires_grad=True))

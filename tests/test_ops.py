@@ -109,6 +109,11 @@ REFUSED = {
     "adaptive size": (lambda: ops.adaptive_avg_pool2d(X, 0), ArgumentError, "output_size is 0"),
     "linear sizes": (lambda: ops.linear(image(2, 5), image(4, 6)), ShapeError, "the last size of x must be 6"),
     "linear bias": (lambda: ops.linear(image(2, 5), image(4, 5), image(5)), ShapeError, "bias has shape"),
+    "squeeze": (lambda: ops.squeeze(X, 1), ShapeError, "squeeze: axis 1 .* has size 3"),
+    "squeeze axis": (lambda: X.squeeze(4), ShapeError, "squeeze: axis is 4"),
+    "expand_dims": (lambda: X.expand_dims(6), ShapeError, "expand_dims: axis is 6"),
+    "expand_dims twice": (lambda: X.expand_dims((0, -6)), ShapeError, "expand_dims: .*twice"),
+    "prod axis": (lambda: X.prod((1, 1)), ShapeError, "prod: axis is .*twice"),
     "matmul": (lambda: ops.matmul(image(2, 3), image(2, 3)), ShapeError, r"\(2, 3\) @ \(2, 3\)"),
     "batch_norm channels": (lambda: ops.batch_norm(X, image(4)), ShapeError, r"scale has shape \(4,\): it must be \(3,\)"),
     "batch_norm one value": (lambda: ops.batch_norm(image(1, 3, 1, 1)), ShapeError, "more than one value per channel"),
@@ -159,6 +164,31 @@ def test_empty_batches(dtype, backend):
     assert y.shape == (0, 2)
     ops.cross_entropy(y, np.zeros(0, int), reduction="sum").backward()
     assert x.grad.shape == x.shape and (w.grad.numpy() == 0).all()
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (2, 0, 1), ()])
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1, 3, 1), (0, 2, 3)])
+def test_prod_squeeze_and_expand_dims_agree_with_numpy(shape, axis, backend, rng):
+    x = rng.standard_normal(shape)
+    for keepdims in (False, True):
+        y = ops.prod(x, axis, keepdims)
+        np.testing.assert_allclose(y.numpy(), np.prod(x, axis, keepdims=keepdims), rtol=1e-14)
+        assert y.shape == np.prod(x, axis, keepdims=keepdims).shape and not np.shares_memory(y.numpy(), x)
+    grown = ops.expand_dims(x, 0 if axis is None else axis)
+    assert grown.shape == np.expand_dims(x, 0 if axis is None else axis).shape and np.shares_memory(
+        grown.numpy(), x
+    ) == (x.size > 0)
+    assert ops.squeeze(x).shape == x.squeeze().shape
+    assert ops.squeeze(grown, 0 if axis is None else axis).shape == x.shape
+    assert ops.prod(np.array([[3, 4], [True, 2]])).item() == 24 and ops.prod(Tensor(2.0)).item() == 2
+
+
+def test_derivatives_of_prod_at_zeros(backend):
+    """d(abc)/da = bc and d2(abc)/da db = c, also where a and b are 0."""
+    x = Tensor(np.array([0.0, 0.0, 3.0]), requires_grad=True)
+    (first,) = minicnn.grad(x.prod(), [x], create_graph=True)
+    (second,) = minicnn.grad(first[0], [x])
+    assert first.numpy().tolist() == [0, 0, 0] and second.numpy().tolist() == [0, 3, 0]
 
 
 def test_awkward_memory_works(backend, rng):

@@ -12,7 +12,7 @@ from ..autograd import differentiable
 from ..errors import ShapeError
 from ..tensor import Tensor, as_tensor
 from .elementwise import sqrt as _sqrt
-from .shape import _axis, _reshape, _sum_axes, astype, broadcast_to
+from .shape import _axis, _reshape, _sum_axes, _transpose, astype, broadcast_to, cat, copy
 
 Axes = int | tuple[int, ...] | None
 
@@ -51,6 +51,30 @@ def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     count = math.prod(x.shape[a] for a in axes)
     x = x if x.dtype.kind == "f" else astype(x, np.float32)
     return _sum_axes(x, axes=axes, shape=shape) * (1 / count if count else math.nan)
+
+
+def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Product over an axis, several, or all; of nothing: 1; integers and truth values are multiplied as int64.
+
+    The halves are multiplied with each other until one number is left. So no derivative divides by an x, and those of
+    every order hold at zeros too.
+    """
+    x = as_tensor(x)
+    x = x if x.dtype.kind == "f" else astype(x, np.int64)
+    axes, shape = _axes("prod", x, axis, keepdims)
+    kept = tuple(a for a in range(x.ndim) if a not in axes)
+    count = math.prod(x.shape[a] for a in axes)
+    if not count:
+        return Tensor(np.ones(shape, x.dtype), device=x.device)
+    rows = _reshape(_transpose(x, axes=axes + kept), shape=(count, *(x.shape[a] for a in kept)))
+    if count == 1:
+        return copy(_reshape(rows, shape=shape))
+    while count > 1:
+        half, odd = divmod(count, 2)
+        product = rows[:half] * rows[half : 2 * half]
+        rows = cat([product, rows[2 * half :]], 0) if odd else product
+        count = half + odd
+    return _reshape(rows, shape=shape)
 
 
 def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -114,6 +138,7 @@ def argmax(x: Any, axis: int | None = None) -> Tensor:
 for _name, _method in {
     "sum": sum,
     "mean": mean,
+    "prod": prod,
     "var": var,
     "std": std,
     "max": max,

@@ -57,6 +57,36 @@ def flatten(x: Any, start: int = 1) -> Tensor:
     return _reshape(x, shape=(*x.shape[:start], math.prod(x.shape[start:])))
 
 
+def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """x without an axis of size 1, several, or all of them: (N, C, 1, 1) becomes (N, C) with axis=(2, 3). A view.
+
+    Raises ShapeError for an axis of another size.
+    """
+    x = as_tensor(x)
+    if axis is None:
+        axis = tuple(a for a, size in enumerate(x.shape) if size == 1)
+    dropped = {_axis("squeeze", a, x.ndim) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    for a in sorted(dropped):
+        if x.shape[a] != 1:
+            raise ShapeError(f"squeeze: axis {a} of {x.shape} has size {x.shape[a]}: only an axis of size 1 can go")
+    return _reshape(x, shape=tuple(size for a, size in enumerate(x.shape) if a not in dropped))
+
+
+def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
+    """x with a new axis of size 1, or several, which stand at `axis` in the result: (C, H, W) becomes (1, C, H, W). A view.
+
+    Raises ShapeError for an axis that the result does not have.
+    """
+    x = as_tensor(x)
+    listed = axis if isinstance(axis, tuple) else (axis,)
+    ndim = x.ndim + len(listed)
+    new = {_axis("expand_dims", a, ndim) for a in listed}
+    if len(new) != len(listed):
+        raise ShapeError(f"expand_dims: axis is {axis}: it must not name an axis twice")
+    sizes = iter(x.shape)
+    return _reshape(x, shape=tuple(1 if a in new else next(sizes) for a in range(ndim)))
+
+
 @view
 def _transpose(kernels, needs, x, *, axes):
     return kernels.transpose(x, axes), [], _transpose_backward
@@ -296,6 +326,6 @@ def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor
 
 for _name, _method in {
     "reshape": reshape, "flatten": flatten, "transpose": transpose, "swapaxes": swapaxes, "astype": astype,
-    "copy": copy, "__getitem__": getitem, "T": property(lambda self: transpose(self)),
+    "squeeze": squeeze, "expand_dims": expand_dims, "copy": copy, "__getitem__": getitem, "T": property(lambda self: transpose(self)),
 }.items():  # fmt: skip
     setattr(Tensor, _name, _method)
