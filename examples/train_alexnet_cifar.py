@@ -1,8 +1,8 @@
 """Train AlexNet's plan on CIFAR-10: python examples/train_alexnet_cifar.py
 
 The photographs are found by themselves (see minicnn/data/cifar.py); without a network connection a small sample that is
-part of the package is taken. On two cores it is about a quarter of an hour with all 50,000 images, three minutes with
-the sample. Stop it with Ctrl-C, go on with --resume; --help lists the options.
+part of the package is taken. On two cores it is about nine minutes with all 50,000 images, half a minute with the
+sample. Stop it with Ctrl-C, go on with --resume; --help lists the options.
 
 The settings are the table at the top of minicnn/training/job.py, the loop is minicnn/training/trainer.py, and
 examples/train_by_hand.py is the same loop with nothing around it.

@@ -28,7 +28,7 @@ class Job:
     """Any network of the zoo; `minicnn.models.names()` lists them."""
     epochs: int = 14
     """On the full data set (50,000 images)."""
-    sample_epochs: int = 20
+    sample_epochs: int = 16
     """On the embedded sample (2,000 images)."""
     batch_size: int = 128
     lr: float = 0.06
