@@ -166,6 +166,15 @@ def test_empty_batches(dtype, backend):
     assert x.grad.shape == x.shape and (w.grad.numpy() == 0).all()
 
 
+def test_float16_is_added_up_in_float32(backend):
+    ones = Tensor(np.ones((2, 32_768), np.float16), requires_grad=True)
+    assert ones.mean().item() == 1 and ones.mean().dtype == np.float16
+    assert (ones * 0.5).sum(1).numpy().tolist() == [16_384, 16_384]  # in float16 steps of 0.5 end at 1024
+    assert (ones.T * 0.5).sum(0).numpy().tolist() == [16_384, 16_384]
+    ones.mean(1).sum().backward()
+    assert ones.grad.dtype == np.float16 and np.allclose(ones.grad.numpy(), 1 / 32_768)
+
+
 @pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (2, 0, 1), ()])
 @pytest.mark.parametrize("shape", [(2, 3, 5), (1, 3, 1), (0, 2, 3)])
 def test_prod_squeeze_and_expand_dims_agree_with_numpy(shape, axis, backend, rng):

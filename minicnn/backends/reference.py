@@ -155,8 +155,9 @@ class Reference:
     # Reductions
 
     def sum(self, x: Array, axes: sizes.Shape, out: Array) -> None:
-        """Sum over `axes`; `out` has the reduced axes left out or of size 1."""
-        out[...] = self.xp.sum(x, axis=axes, dtype=out.dtype).reshape(out.shape)
+        """Sum over `axes`; `out` has the reduced axes left out or of size 1. float16 is added up in float32."""
+        dtype = np.float32 if out.dtype == np.float16 else out.dtype
+        out[...] = self.xp.sum(x, axis=axes, dtype=dtype).reshape(out.shape)
 
     def max(self, x: Array, axes: sizes.Shape, out: Array) -> None:
         out[...] = self.xp.max(x, axis=axes).reshape(out.shape)

@@ -49,8 +49,10 @@ def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     x = as_tensor(x)
     axes, shape = _axes("mean", x, axis, keepdims)
     count = math.prod(x.shape[a] for a in axes)
-    x = x if x.dtype.kind == "f" else astype(x, np.float32)
-    return _sum_axes(x, axes=axes, shape=shape) * (1 / count if count else math.nan)
+    # The sum of float16 may pass its largest number, 65504, where the mean does not.
+    exact = astype(x, np.float32) if x.dtype.kind != "f" or x.dtype.itemsize < 4 else x
+    y = _sum_axes(exact, axes=axes, shape=shape) * (1 / count if count else math.nan)
+    return astype(y, x.dtype) if x.dtype.kind == "f" else y
 
 
 def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
