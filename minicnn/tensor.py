@@ -97,7 +97,7 @@ class Tensor:
         if dtype is not None and array.dtype != dtype:
             array = array.astype(dtype)
         if device is not None:
-            array = backends.to_device(array, device)
+            array = backends.to_device(array, device, "Tensor")
         self._data = array
         self._node: Node | None = None
         self._index = 0
@@ -322,10 +322,13 @@ def plain_index(index: Any) -> Any:
     return index
 
 
-def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
-    """A Tensor from anything; Python numbers and lists take the dtype and device of `like`."""
+def as_tensor(value: Any, like: Tensor | None = None, what: str = backends.DATA) -> Tensor:
+    """A Tensor from anything; Python numbers and lists take the dtype and device of `like`.
+
+    what: the operation and its argument, for messages: "clip: low".
+    """
     if isinstance(value, Tensor):
         return value
     if like is None:
-        return Tensor(value)
-    return Tensor._from_array(backends.as_operand(value, like.data))
+        return Tensor._from_array(backends.as_array(value, what=what))
+    return Tensor._from_array(backends.as_operand(value, like.data, what))

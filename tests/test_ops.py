@@ -10,7 +10,7 @@ import pytest
 
 import minicnn
 from minicnn import Tensor, ops
-from minicnn.errors import ArgumentError, DTypeError, MinicnnError, ShapeError
+from minicnn.errors import ArgumentError, BackendError, DTypeError, MinicnnError, ShapeError
 
 GOLDENS = Path(__file__).parent / "goldens"
 sys.path.insert(0, str(GOLDENS))
@@ -109,6 +109,17 @@ REFUSED = {
     "adaptive size": (lambda: ops.adaptive_avg_pool2d(X, 0), ArgumentError, "output_size is 0"),
     "linear sizes": (lambda: ops.linear(image(2, 5), image(4, 6)), ShapeError, "the last size of x must be 6"),
     "linear bias": (lambda: ops.linear(image(2, 5), image(4, 5), image(5)), ShapeError, "bias has shape"),
+    "clip": (lambda: ops.clip(X, "a", 1), DTypeError, "clip: low is str 'a': it must be numbers"),
+    "add": (lambda: X + "a", DTypeError, "add: b is str 'a'"),
+    "swapped": (lambda: "a" * X, DTypeError, "multiply: a is str 'a'"),
+    "less": (lambda: X < "a", DTypeError, "less: b is str 'a'"),
+    "where": (lambda: ops.where(X > 0, X, "a"), DTypeError, "where: b is str 'a'"),
+    "relu": (lambda: ops.relu("a"), DTypeError, "relu: x is str 'a'"),
+    "sum": (lambda: ops.sum(np.array([1j])), DTypeError, "sum: x has dtype complex128"),
+    "cat": (lambda: ops.cat(["a", "b"]), DTypeError, "cat: tensors is str 'a'"),
+    "conv2d operand": (lambda: ops.conv2d("a", W), DTypeError, "conv2d: x is str 'a'"),
+    "matmul operand": (lambda: [["a"]] @ X, DTypeError, "matmul: a is list"),
+    "to": (lambda: X.to("gpu"), BackendError, "to: device is 'gpu'"),
     "squeeze": (lambda: ops.squeeze(X, 1), ShapeError, "squeeze: axis 1 .* has size 3"),
     "squeeze axis": (lambda: X.squeeze(4), ShapeError, "squeeze: axis is 4"),
     "expand_dims": (lambda: X.expand_dims(6), ShapeError, "expand_dims: axis is 6"),

@@ -24,6 +24,8 @@ from .reference import Reference
 log = logging.getLogger("minicnn")
 CPU = ("c", "numpy")
 PRECISIONS = ("highest", "high", "medium")
+DATA = "Tensor: data"
+"""What messages call a value that no operation has named."""
 
 
 class _Choice(threading.local):
@@ -49,7 +51,7 @@ def get(name: str) -> Any:
         return c.load()
     if name == "cuda":
         raise BackendError("backend cuda: this version has no CUDA kernels yet: compute with device='cpu'")
-    raise BackendError(f"backend is {name!r}: it must be one of c, numpy, cuda, meta")
+    raise BackendError(f"backends.get: name is {name!r}: it must be one of c, numpy, cuda, meta")
 
 
 @functools.cache
@@ -164,6 +166,7 @@ def set_precision(level: str) -> None:
 
 
 def get_precision() -> str:
+    """The level that `set_precision` set: "highest", "high" or "medium". In a backward: that of the forward."""
     return _choice.precision or _precision
 
 
@@ -181,6 +184,7 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
+    """With how many threads the C backend computes at most."""
     from . import c
 
     return int(c.get_num_threads())
@@ -190,23 +194,30 @@ def get_num_threads() -> int:
 
 
 def device_of(array: Any) -> str:
+    """Where an array lives: "cpu", "meta" or "cuda"."""
     if isinstance(array, np.ndarray):
         return "cpu"
     return "meta" if isinstance(array, MetaArray) else "cuda"
 
 
-def to_device(array: Any, device: str) -> Any:
-    """The array on a device: itself where it is there already."""
+def to_device(array: Any, device: str, what: str = "to") -> Any:
+    """The array on a device ("cpu", "cuda", "meta"): itself where it is there already. what: who asks, for messages.
+
+    Raises BackendError for a device that does not exist or is not there, and for meta arrays, which have no values to move.
+    """
     here = device_of(array)
     if here == device:
         return array
-    check(device in ("cpu", "cuda", "meta"), f"device is {device!r}: it must be cpu, cuda or meta", BackendError)
+    check(
+        device in ("cpu", "cuda", "meta"), f"{what}: device is {device!r}: it must be cpu, cuda or meta", BackendError
+    )
     if device == "meta":
         return MetaArray(array.shape, array.dtype)
     return to_numpy(array) if device == "cpu" else get("cuda").asarray(array)
 
 
 def to_numpy(array: Any) -> np.ndarray:
+    """The array's values: itself on the CPU, a copy from a GPU. Raises BackendError on meta, where there are none."""
     if isinstance(array, np.ndarray):
         return array
     if isinstance(array, MetaArray):
@@ -238,24 +249,25 @@ def as_dtype(value: Any, what: str) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
-def as_array(value: Any, dtype: Any = None) -> Any:
+def as_array(value: Any, dtype: Any = None, what: str = DATA) -> Any:
     """An array from anything: arrays and NumPy numbers keep their dtype, lists and Python numbers become float32.
 
     An array stays the same array, unless it is of a subclass (a view then) or of foreign byte order (a copy).
+    what: the operation and its argument, for messages. Raises DTypeError for what are not numbers.
     """
     if isinstance(value, (int, float)) and not isinstance(value, np.generic):
         return _number(value, np.dtype(bool if isinstance(value, bool) and dtype is None else dtype or np.float32))
     if not _is_array(value) and not isinstance(value, np.generic):
-        array = _listed(value)
+        array = _listed(value, what)
         return array if array.dtype == (dtype or np.float32) else _cast(array, np.dtype(dtype or np.float32))
     array = value if type(value) is np.ndarray or not isinstance(value, (np.ndarray, np.generic)) else np.asarray(value)
-    _check_kind(array)
+    _check_kind(array, what)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _check_kind(array: Any) -> None:
+def _check_kind(array: Any, what: str) -> None:
     if array.dtype.kind not in "fiub":
-        raise DTypeError(f"Tensor: data has dtype {array.dtype}: it must be floating, integer or bool")
+        raise DTypeError(f"{what} has dtype {array.dtype}: it must be floating, integer or bool")
 
 
 def _number(value: float, dtype: np.dtype[Any]) -> np.ndarray:
@@ -273,16 +285,14 @@ def _number(value: float, dtype: np.dtype[Any]) -> np.ndarray:
         ) from None
 
 
-def _listed(value: Any) -> np.ndarray:
+def _listed(value: Any, what: str) -> np.ndarray:
     """The numbers of a list (of lists, of Tensors, ...), in the dtype that NumPy finds for them."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
             raise TypeError("these are not numbers")
     except (TypeError, ValueError, OverflowError) as error:
-        raise DTypeError(
-            f"Tensor: data is {type(value).__name__} {str(value)[:60]!r}: it must be numbers: {error}"
-        ) from None
+        raise DTypeError(f"{what} is {type(value).__name__} {str(value)[:60]!r}: it must be numbers: {error}") from None
     return array
 
 
@@ -291,19 +301,19 @@ def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
         return array.astype(dtype)
 
 
-def as_operand(value: Any, like: Any) -> Any:
+def as_operand(value: Any, like: Any, what: str = DATA) -> Any:
     """The other operand of `like`: Python numbers and lists take its dtype (a float beside integers becomes float32)."""
     if hasattr(value, "_node"):
         return value._data
     if _is_array(value):
-        return as_array(value)
+        return as_array(value, what=what)
     if isinstance(value, np.generic):
-        array = as_array(value)
+        array = as_array(value, what=what)
         return _cast(array, like.dtype) if like.dtype.kind == "f" else array
     if isinstance(value, (int, float)):
         floating = isinstance(value, float) and like.dtype.kind != "f"
         return _number(value, np.dtype(np.float32) if floating else like.dtype)
-    array = _listed(value)
+    array = _listed(value, what)
     floating = array.dtype.kind == "f" and like.dtype.kind != "f"
     array = _cast(array, np.dtype(np.float32) if floating else like.dtype)
     return to_device(array, device_of(like)) if array.shape else array

@@ -25,7 +25,7 @@ _defaults = _Defaults()
 @contextlib.contextmanager
 def default_device(device: str) -> Iterator[None]:
     """Make new parameters on "cpu", "cuda" or "meta" inside the `with`, in this thread; on meta none is initialised."""
-    check(device in ("cpu", "cuda", "meta"), f"device is {device!r}: it must be cpu, cuda or meta")
+    check(device in ("cpu", "cuda", "meta"), f"default_device: device is {device!r}: it must be cpu, cuda or meta")
     before, _defaults.device = _defaults.device, device
     try:
         yield

@@ -36,7 +36,7 @@ def _relu_grad_backward(saved, ddx, needs):
 
 def relu(x: Any) -> Tensor:
     """max(x, 0); the derivative at 0 is 0; a NaN stays one. Source: Nair and Hinton 2010."""
-    return _relu(_floating(as_tensor(x)))
+    return _relu(_floating(as_tensor(x, what="relu: x")))
 
 
 @differentiable
@@ -53,7 +53,7 @@ def _sigmoid_backward(saved, dy, needs):
 
 def sigmoid(x: Any) -> Tensor:
     """1/(1 + e**-x)"""
-    return _sigmoid(_floating(as_tensor(x)))
+    return _sigmoid(_floating(as_tensor(x, what="sigmoid: x")))
 
 
 @differentiable
@@ -70,7 +70,7 @@ def _tanh_backward(saved, dy, needs):
 
 def tanh(x: Any) -> Tensor:
     """Hyperbolic tangent."""
-    return _tanh(_floating(as_tensor(x)))
+    return _tanh(_floating(as_tensor(x, what="tanh: x")))
 
 
 @differentiable
@@ -94,7 +94,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, key: random.Key | Non
         raise ArgumentError(f"dropout: p is {p!r}: it must be a number of at least 0 and less than 1")
     if key is not None and not isinstance(key, random.Key):
         raise ArgumentError(f"dropout: key is {key!r}: it must be a minicnn.random.Key, such as random.key('dropout')")
-    x = _floating(as_tensor(x))
+    x = _floating(as_tensor(x, what="dropout: x"))
     if not training or p == 0:
         return x
     return _dropout(x, p=float(p), key=random.next_key("dropout") if key is None else key)

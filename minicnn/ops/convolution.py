@@ -92,7 +92,8 @@ def conv2d(
     Raises ShapeError if the channel counts disagree or P or Q would be less than 1.
     Source: Dumoulin and Visin 2016, arXiv:1603.07285.
     """
-    x, weight, bias = floating("conv2d", as_tensor(x), as_tensor(weight), bias)
+    x, weight = as_tensor(x, what="conv2d: x"), as_tensor(weight, what="conv2d: weight")
+    x, weight, bias = floating("conv2d", x, weight, bias)
     geometry = sizes.conv2d(x.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None and bias.shape != (geometry.K,):
         raise ShapeError(f"conv2d: bias has shape {bias.shape}: it must be ({geometry.K},), one for each filter")
@@ -106,7 +107,8 @@ def conv_transpose2d(
     """The transpose of `conv2d`: x (N, K, P, Q), weight (K, C/G, R, S), bias (C,) -> (N, C, H, W),
     H = (P - 1)*stride - top - bottom + dilation*(R - 1) + output_padding + 1, likewise W.
     """
-    x, weight, bias = floating("conv_transpose2d", as_tensor(x), as_tensor(weight), bias)
+    x, weight = as_tensor(x, what="conv_transpose2d: x"), as_tensor(weight, what="conv_transpose2d: weight")
+    x, weight, bias = floating("conv_transpose2d", x, weight, bias)
     if not sizes.is_integer(groups) or groups < 1:
         raise ArgumentError(f"conv_transpose2d: groups is {groups!r}: it must be an integer of at least 1")
     sizes._images("conv_transpose2d", x.shape)
@@ -184,7 +186,7 @@ def im2col(x: Any, kernel_size: Pair, stride: Pair = 1, padding: Padding = 0, di
     A convolution is then one matrix product: weight.reshape(K, C*R*S) @ im2col(x).
     Source: Chellapilla, Puri and Simard 2006.
     """
-    x = as_tensor(x)
+    x = as_tensor(x, what="im2col: x")
     return _im2col(x, geometry=_window_geometry("im2col", x.shape, kernel_size, stride, padding, dilation))
 
 
@@ -193,7 +195,7 @@ def col2im(
     dilation: Pair = 1,
 ) -> Tensor:  # fmt: skip
     """The transpose of im2col: columns (N, C*R*S, P*Q) added up where they came from, (N, C, H, W) = input_shape."""
-    columns, input_shape = as_tensor(columns), _tuple("col2im: input_shape", input_shape)
+    columns, input_shape = as_tensor(columns, what="col2im: columns"), _tuple("col2im: input_shape", input_shape)
     if not all(map(sizes.is_integer, input_shape)):
         raise ShapeError(f"col2im: input_shape is {input_shape}: it must be (N, C, H, W)")
     geometry = _window_geometry("col2im", input_shape, kernel_size, stride, padding, dilation)

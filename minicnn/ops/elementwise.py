@@ -150,11 +150,13 @@ def _extremum_gradients(first: Tensor, a: Tensor, b: Tensor, dy: Tensor, needs: 
 
 
 def _binary(op: Callable[..., Tensor], name: str, doc: str) -> Callable[[Any, Any], Tensor]:
+    first, second = f"{name}: a", f"{name}: b"
+
     def call(a: Any, b: Any) -> Tensor:
         if not isinstance(a, Tensor):
-            a = as_tensor(a, b if isinstance(b, Tensor) else None)
+            a = as_tensor(a, b if isinstance(b, Tensor) else None, first)
         if not isinstance(b, Tensor):
-            b = as_tensor(b, a)
+            b = as_tensor(b, a, second)
         return op(a, b)
 
     call.__name__ = call.__qualname__ = name
@@ -179,11 +181,12 @@ def _comparison(name: str, sign: str) -> Callable[[Any, Any], Tensor]:
 
     rule.__name__ = name
     op = differentiable(rule)
+    first, second = f"{name}: a", f"{name}: b"
 
     def call(a: Any, b: Any) -> Tensor:
         # A truth value has no derivative: detached operands record nothing.
-        a = as_tensor(a, b if isinstance(b, Tensor) else None)
-        return op(a.detach(), as_tensor(b, a).detach())
+        a = as_tensor(a, b if isinstance(b, Tensor) else None, first)
+        return op(a.detach(), as_tensor(b, a, second).detach())
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"a {sign} b, element by element: a bool Tensor, without gradient."
@@ -218,7 +221,8 @@ def _where_backward(a, b, saved, dy, needs):
 def where(condition: Any, a: Any, b: Any) -> Tensor:
     """a where `condition` (bool) holds, else b; the shapes broadcast."""
     like = a if isinstance(a, Tensor) else b if isinstance(b, Tensor) else None
-    return _where(as_tensor(condition, like).detach(), as_tensor(a, like), as_tensor(b, like))
+    chosen = as_tensor(condition, like, "where: condition").detach()
+    return _where(chosen, as_tensor(a, like, "where: a"), as_tensor(b, like, "where: b"))
 
 
 def _floating(x: Tensor) -> Tensor:
@@ -235,9 +239,10 @@ def _unary(name: str, backward: Callable[..., Any], save: str, doc: str) -> Call
 
     rule.__name__ = name
     op = differentiable(rule)
+    what = f"{name}: x"
 
     def call(x: Any) -> Tensor:
-        return op(_floating(as_tensor(x)))
+        return op(_floating(as_tensor(x, what=what)))
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = doc
@@ -256,18 +261,22 @@ sign = _unary("sign", lambda saved, dy, needs: (dy * 0.0,), "x", "-1, 0 or 1; th
 
 
 def negative(x: Any) -> Tensor:
-    """-x"""
-    x = as_tensor(x)
+    """-x, element by element."""
+    x = as_tensor(x, what="negative: x")
     return subtract(0, x) if x.dtype.kind in "ub" else multiply(x, -1)  # 0 - x would make 0 of -0
 
 
 def clip(x: Any, low: float, high: float) -> Tensor:
-    """x limited to low .. high."""
-    return minimum(maximum(x, low), high)
+    """x limited to low .. high, element by element; the bounds may be Tensors that broadcast with x.
+
+    The gradient passes where low < x < high. Raises DTypeError where one is not a number.
+    """
+    x = as_tensor(x, what="clip: x")
+    return minimum(maximum(x, as_tensor(low, x, "clip: low")), as_tensor(high, x, "clip: high"))
 
 
 def _swapped(op: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-    return lambda self, other: op(as_tensor(other, self), self)
+    return lambda self, other: op(other, self)
 
 
 for _name, _method in {

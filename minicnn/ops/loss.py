@@ -30,7 +30,7 @@ def _log_softmax_backward(saved, dy, needs):
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """x - log(sum(e**x)) along `axis`, without overflow."""
-    x = _floating(as_tensor(x))
+    x = _floating(as_tensor(x, what="log_softmax: x"))
     axis = _axis("log_softmax", axis, x.ndim)
     if axis == x.ndim - 1:
         return _log_softmax(x)
@@ -126,7 +126,7 @@ def cross_entropy(
     label_smoothing: 0 .. 1, the share of the target spread evenly over all classes (Szegedy et al. 2015, arXiv:1512.00567).
     Returns a scalar, or with reduction="none" the loss of each label. Raises ArgumentError for a label out of range.
     """
-    logits = _floating(as_tensor(logits))
+    logits = _floating(as_tensor(logits, what="cross_entropy: logits"))
     if logits.ndim < 2 or not logits.shape[1]:
         raise ShapeError(f"cross_entropy: logits have shape {logits.shape}: they must be (N, C) or (N, C, H, W)")
     if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
@@ -134,7 +134,7 @@ def cross_entropy(
     if not is_integer(ignore_index) or not -(2**63) <= ignore_index < 2**63:
         raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}: it must be an integer; -100 is no label")
     if weight is not None:
-        weight = astype(as_tensor(weight, logits).detach(), logits.dtype)
+        weight = astype(as_tensor(weight, logits, "cross_entropy: weight").detach(), logits.dtype)
         if weight.shape != logits.shape[1:2]:
             raise ShapeError(
                 f"cross_entropy: weight has shape {weight.shape}: it must be {logits.shape[1:2]}, one for each class"
@@ -166,7 +166,7 @@ def hinge_loss(scores: Any, labels: Any, margin: float = 1.0, reduction: str = "
 
     scores: (N, C)      labels: integers (N,). Source: Weston and Watkins 1999.
     """
-    scores = _floating(as_tensor(scores))
+    scores = _floating(as_tensor(scores, what="hinge_loss: scores"))
     if scores.ndim != 2:
         raise ShapeError(f"hinge_loss: scores have shape {scores.shape}: they must be (N, C)")
     if not is_number(margin):
@@ -181,5 +181,5 @@ def hinge_loss(scores: Any, labels: Any, margin: float = 1.0, reduction: str = "
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     """Mean of (x - target)**2; the shapes broadcast."""
-    distance = as_tensor(x) - target
+    distance = as_tensor(x, what="mse_loss: x") - target
     return _reduced("mse_loss", distance * distance, reduction)

@@ -79,7 +79,7 @@ def batch_norm(
     Raises ShapeError if shapes disagree or if a training batch has one value per channel.
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
     """
-    x = _floating(as_tensor(x))
+    x = _floating(as_tensor(x, what="batch_norm: x"))
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: x has shape {x.shape}: it must be (N, C, ...)")
     scale, shift, running_mean, running_var, residual = [
@@ -183,7 +183,7 @@ def local_response_norm(
     as printed in the paper (alpha_over_size=False, with size=5, alpha=1e-4, beta=0.75, k=2).
     Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3.
     """
-    x = _floating(as_tensor(x))
+    x = _floating(as_tensor(x, what="local_response_norm: x"))
     if x.ndim < 2:
         raise ShapeError(f"local_response_norm: x has shape {x.shape}: it must be (N, C, ...)")
     if not is_integer(size) or not 1 <= size <= LONGEST:

@@ -57,7 +57,7 @@ def max_pool2d(
     padding: at most half the window; never taken. ceil_mode: round up, but no window starts in the padding.
     Returns (N, C, P, Q), P = floor((H + 2*padding - R)/stride) + 1. Raises ShapeError if a window does not fit.
     """
-    x = _floating(as_tensor(x))
+    x = _floating(as_tensor(x, what="max_pool2d: x"))
     window = sizes.pool2d(x.shape, kernel_size, stride, padding, ceil_mode, True, "max_pool2d")
     return _max_pool2d(x, geometry=window)
 
@@ -92,7 +92,7 @@ def avg_pool2d(
 
     count_include_pad: whether padding counts in the divisor. What a window of ceil mode sees beyond it never counts.
     """
-    x = _floating(as_tensor(x))
+    x = _floating(as_tensor(x, what="avg_pool2d: x"))
     window = sizes.pool2d(x.shape, kernel_size, stride, padding, ceil_mode, count_include_pad, "avg_pool2d")
     return _avg_pool2d(x, geometry=window)
 
@@ -123,7 +123,7 @@ def _adaptive_avg_pool2d_grad(kernels, needs, dy, *, size):
 
 def adaptive_avg_pool2d(x: Any, output_size: Pair = 1) -> Tensor:
     """The means of P x Q windows that cover the map evenly: x (N, C, H, W) -> (N, C, P, Q) = output_size."""
-    x = _floating(as_tensor(x))
+    x = _floating(as_tensor(x, what="adaptive_avg_pool2d: x"))
     sizes._images("adaptive_avg_pool2d", x.shape)
     size = sizes.pair(sizes.hashable(output_size), "adaptive_avg_pool2d: output_size", 1)
     if min(x.shape[2:]) < 1:

@@ -15,9 +15,10 @@ from .reduction import sum as _sum
 from .shape import _reshape, astype, sum_to, swapaxes
 
 
-def floating(op: str, *tensors: Tensor | None) -> list[Any]:
+def floating(op: str, *tensors: Any) -> list[Any]:
     """The tensors (or arrays, or None) in one floating dtype, the widest of theirs. Raises DTypeError for integers."""
-    tensors = tuple([t if t is None else as_tensor(t) for t in tensors])
+    what = f"{op}: an operand"
+    tensors = tuple([t if t is None else as_tensor(t, what=what) for t in tensors])
     dtypes = {t.dtype for t in tensors if t is not None}
     for dtype in dtypes:
         if dtype.kind != "f":
@@ -57,7 +58,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     rows on the left and columns on the right. Raises ShapeError if the inner sizes differ.
     """
     like = a if isinstance(a, Tensor) else b if isinstance(b, Tensor) else None
-    a, b = floating("matmul", as_tensor(a, like), as_tensor(b, like))
+    a, b = floating("matmul", as_tensor(a, like, "matmul: a"), as_tensor(b, like, "matmul: b"))
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(
             f"matmul: {a.shape} @ {b.shape}: the last size of the first must be the last but one of the second"
@@ -97,7 +98,8 @@ def linear(x: Any, weight: Tensor, bias: Tensor | None = None, *, relu: bool = F
     x: (N, in) or (..., in)      weight: (out, in)      bias: (out,) or None
     Returns (N, out). Raises ShapeError if the sizes disagree.
     """
-    x, weight, bias = floating("linear", as_tensor(x), as_tensor(weight), bias)
+    x, weight = as_tensor(x, what="linear: x"), as_tensor(weight, what="linear: weight")
+    x, weight, bias = floating("linear", x, weight, bias)
     if weight.ndim != 2:
         raise ShapeError(f"linear: weight has shape {weight.shape}: it must be (out, in)")
     if not x.ndim or x.shape[-1] != weight.shape[1]:
@@ -117,4 +119,4 @@ def linear(x: Any, weight: Tensor, bias: Tensor | None = None, *, relu: bool = F
 
 
 Tensor.__matmul__ = matmul
-Tensor.__rmatmul__ = lambda self, other: matmul(as_tensor(other, self), self)
+Tensor.__rmatmul__ = lambda self, other: matmul(other, self)

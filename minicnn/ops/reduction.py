@@ -38,7 +38,7 @@ def _some_axes(op: str, x: Tensor, axis: Axes, keepdims: bool) -> tuple[tuple[in
 
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Sum over an axis, several, or all; integers and truth values are added up as int64."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="sum: x")
     x = x if x.dtype.kind == "f" else astype(x, np.int64)
     axes, shape = _axes("sum", x, axis, keepdims)
     return _sum_axes(x, axes=axes, shape=shape)
@@ -46,7 +46,7 @@ def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean over an axis, several, or all. Of nothing: NaN."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="mean: x")
     axes, shape = _axes("mean", x, axis, keepdims)
     count = math.prod(x.shape[a] for a in axes)
     # The sum of float16 may pass its largest number, 65504, where the mean does not.
@@ -61,7 +61,7 @@ def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     The halves are multiplied with each other until one number is left. So no derivative divides by an x, and those of
     every order hold at zeros too.
     """
-    x = as_tensor(x)
+    x = as_tensor(x, what="prod: x")
     x = x if x.dtype.kind == "f" else astype(x, np.int64)
     axes, shape = _axes("prod", x, axis, keepdims)
     kept = tuple(a for a in range(x.ndim) if a not in axes)
@@ -81,7 +81,7 @@ def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Mean square of the distance from the mean (biased: divided by the count)."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="var: x")
     distance = x - mean(x, axis, keepdims=True)
     return mean(distance * distance, axis, keepdims)
 
@@ -115,21 +115,21 @@ def _extremum_backward(saved, dy, needs, *, axes, shape):
 
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Largest number along an axis, several, or all; equal ones share the gradient; NaN wins."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="max: x")
     axes, shape = _some_axes("max", x, axis, keepdims)
     return _max(x, axes=axes, shape=shape)
 
 
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Smallest number along an axis, several, or all; equal ones share the gradient; NaN wins."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="min: x")
     axes, shape = _some_axes("min", x, axis, keepdims)
     return _min(x, axes=axes, shape=shape)
 
 
 def argmax(x: Any, axis: int | None = None) -> Tensor:
     """Where the largest number stands (int64) along an axis, or in the flattened array; no gradient."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="argmax: x")
     axes, shape = _some_axes("argmax", x, None if axis is None else (axis,), False)
     kernels = backends.of([x.data], "argmax")
     y = kernels.empty(shape, np.dtype(np.int64))

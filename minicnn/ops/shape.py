@@ -30,7 +30,7 @@ def reshape(x: Any, *shape: Any) -> Tensor:
 
     Raises ShapeError if the numbers of elements differ.
     """
-    x = as_tensor(x)
+    x = as_tensor(x, what="reshape: x")
     sizes = _tuple("reshape: shape", shape[0]) if len(shape) == 1 and not is_integer(shape[0]) else shape
     if not all(map(is_integer, sizes)) or sizes.count(-1) > 1 or min(sizes, default=0) < -1:
         raise ShapeError(f"reshape: shape is {sizes}: it must hold sizes of at least 0, and at most one -1")
@@ -51,7 +51,7 @@ def _tuple(name: str, values: Any) -> tuple[Any, ...]:
 
 def flatten(x: Any, start: int = 1) -> Tensor:
     """All axes from `start` on as one: (N, C, H, W) becomes (N, C*H*W)."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="flatten: x")
     if not is_integer(start) or not 0 <= start < max(x.ndim, 1):
         raise ShapeError(f"flatten: start is {start}: it must be an axis of {x.shape}")
     return _reshape(x, shape=(*x.shape[:start], math.prod(x.shape[start:])))
@@ -62,7 +62,7 @@ def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
     Raises ShapeError for an axis of another size.
     """
-    x = as_tensor(x)
+    x = as_tensor(x, what="squeeze: x")
     if axis is None:
         axis = tuple(a for a, size in enumerate(x.shape) if size == 1)
     dropped = {_axis("squeeze", a, x.ndim) for a in (axis if isinstance(axis, tuple) else (axis,))}
@@ -77,7 +77,7 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
 
     Raises ShapeError for an axis that the result does not have.
     """
-    x = as_tensor(x)
+    x = as_tensor(x, what="expand_dims: x")
     listed = axis if isinstance(axis, tuple) else (axis,)
     ndim = x.ndim + len(listed)
     new = {_axis("expand_dims", a, ndim) for a in listed}
@@ -98,7 +98,7 @@ def _transpose_backward(saved, dy, needs, *, axes):
 
 def transpose(x: Any, *axes: Any) -> Tensor:
     """The axes in another order, as in NumPy; without `axes`, in reverse order."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="transpose: x")
     order = _tuple("transpose: axes", axes[0]) if len(axes) == 1 and not is_integer(axes[0]) else axes
     order = tuple(reversed(range(x.ndim))) if not order else tuple(_axis("transpose", a, x.ndim) for a in order)
     if sorted(order) != list(range(x.ndim)):
@@ -108,7 +108,7 @@ def transpose(x: Any, *axes: Any) -> Tensor:
 
 def swapaxes(x: Any, first: int, second: int) -> Tensor:
     """Two axes exchanged."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="swapaxes: x")
     order = list(range(x.ndim))
     a, b = _axis("swapaxes", first, x.ndim), _axis("swapaxes", second, x.ndim)
     order[a], order[b] = order[b], order[a]
@@ -132,7 +132,7 @@ def _broadcast_backward(before, saved, dy, needs, *, shape):
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     """x repeated along new axes and axes of size 1. Raises ShapeError if the shapes do not broadcast."""
-    x, shape = as_tensor(x), _tuple("broadcast_to: shape", shape)
+    x, shape = as_tensor(x, what="broadcast_to: x"), _tuple("broadcast_to: shape", shape)
     if x.shape == shape:
         return x
     try:
@@ -198,7 +198,7 @@ def _copy_backward(saved, dy, needs):
 
 def copy(x: Tensor) -> Tensor:
     """The same numbers in memory of their own, contiguous."""
-    return _copy(as_tensor(x))
+    return _copy(as_tensor(x, what="copy: x"))
 
 
 def _is_basic(index: Any) -> bool:
@@ -240,7 +240,7 @@ def _scatter_backward(saved, dy, needs, *, index, shape):
 def getitem(x: Any, index: Any) -> Tensor:
     """x[index] as in NumPy: integers, slices, None, ..., integer arrays and bool masks. Slices are views."""
     index = plain_index(index)
-    return (_slice if _is_basic(index) else _gather)(as_tensor(x), index=index)
+    return (_slice if _is_basic(index) else _gather)(as_tensor(x, what="getitem: x"), index=index)
 
 
 @differentiable
@@ -264,7 +264,7 @@ def _cat_backward(places, dtypes, saved, dy, needs, *, axis):
 
 def _parts(op: str, tensors: Any) -> list[Tensor]:
     try:
-        return [as_tensor(t) for t in tensors]
+        return [as_tensor(t, what=f"{op}: tensors") for t in tensors]
     except TypeError as error:
         if isinstance(error, MinicnnError):
             raise
@@ -309,7 +309,7 @@ def _pad_backward(inside, saved, dy, needs, *, widths, value):
 
 def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     """A border of `value`: widths holds (before, after) for each axis, as in numpy.pad."""
-    x = as_tensor(x)
+    x = as_tensor(x, what="pad: x")
     if not isinstance(value, (int, float, np.integer, np.floating)):
         raise ArgumentError(f"pad: value is {value!r}: it must be a number")
     if x.dtype.kind != "f":
