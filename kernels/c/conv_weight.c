@@ -68,7 +68,7 @@ static void NAME(channels_last)(
             }
             const real *from = x + ((n * g->G + group) * s->C) * area + h * g->W - g->left;
             memset(line, 0, (size_t)(low * s->C) * REAL_BYTES);
-            NAME(turn)(from + low, area, (int)s->C, high - low, line + low * s->C, s->C, (s->width - low) * s->C, 0);
+            NAME(turn)(from + low, area, s->C, high - low, line + low * s->C, s->C, (s->width - low) * s->C, 0);
             memset(line + high * s->C, 0, (size_t)((s->width - high) * s->C) * REAL_BYTES);
         }
 }

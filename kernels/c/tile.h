@@ -118,20 +118,18 @@ INLINE void NAME(transpose)(const real *rows, int64_t stride, int n, real *dst, 
  * and up to `room` numbers after dst may be: so the lines go up and, within them, the vectors down.
  * What lies `ahead` of src, if not 0, will be needed soon. */
 static void NAME(turn)(
-    const real *src, int64_t stride, int n, int64_t K, real *dst, int64_t step, int64_t room,
-    int64_t ahead)
+    const real *src, int64_t stride, int64_t n, int64_t K, real *dst, int64_t step, int64_t room, int64_t ahead)
 {
-    int last = (n - 1) / LANES * LANES;
-    int64_t k = 0;
+    int64_t last = (n - 1) / LANES * LANES, k = 0;
     for (; k + LANES <= K && (k + LANES - 1) * step + last + LANES <= room; k += LANES)
-        for (int i = last; i >= 0; i -= LANES) {
+        for (int64_t i = last; i >= 0; i -= LANES) {
             if (ahead)
-                for (int j = i; j < i + LANES; j++)
+                for (int64_t j = i; j < i + LANES; j++)
                     __builtin_prefetch(src + j * stride + k + ahead, 0, 2);
-            NAME(transpose)(src + i * stride + k, stride, n - i, dst + k * step + i, step);
+            NAME(transpose)(src + i * stride + k, stride, (int)smaller(LANES, n - i), dst + k * step + i, step);
         }
     for (; k < K; k++)
-        for (int i = 0; i < n; i++)
+        for (int64_t i = 0; i < n; i++)
             dst[k * step + i] = src[i * stride + k];
 }
 
