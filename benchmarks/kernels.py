@@ -151,6 +151,18 @@ def pools() -> Iterator[Case]:
             (lambda x=x, p=(window, stride): functional.avg_pool2d(tensor(x), *p)) if torch else None,
         )  # fmt: skip
         yield Case("avg_pool2d_grad", name, 0, traffic, lambda b, p=(dy, g, dx): b.avg_pool2d_grad(*p), dx)
+    for shape, size in [((128, 256, 8, 8), 1), ((16, 512, 7, 7), 1), ((16, 256, 13, 13), 6)]:
+        x, out = normal(*shape), np.empty((*shape[:2], size, size), np.float32)
+        dy, dx, name = normal(*out.shape), np.empty_like(x), "x".join(map(str, shape)) + f" to {size}x{size}"
+        traffic = 4.0 * (x.size + out.size)
+        yield Case(
+            "adaptive_avg_pool2d", name, 0, traffic, lambda b, p=(x, out): b.adaptive_avg_pool2d(*p), out,
+            (lambda x=x, size=size: functional.adaptive_avg_pool2d(tensor(x), size)) if torch else None,
+        )  # fmt: skip
+        yield Case(
+            "adaptive_avg_pool2d_grad", name, 0, traffic, lambda b, p=(dy, dx): b.adaptive_avg_pool2d_grad(*p), dx,
+            (lambda p=(dy, x): torch.ops.aten._adaptive_avg_pool2d_backward(*map(tensor, p))) if torch else None,
+        )  # fmt: skip
 
 
 def norms() -> Iterator[Case]:
@@ -191,11 +203,25 @@ def streams() -> Iterator[Case]:
     )
     yield Case("relu_grad", name, 0, 3 * size, lambda b: b.relu_grad(dy, x, out), out)
     yield Case("dropout", name, 0, 2 * size, lambda b: b.dropout(x, 0.5, key, out), out)
+    for kernel in ("sigmoid", "tanh"):
+        for shape in [(128, 6, 28, 28), (1 << 23,)]:
+            part = x[: int(np.prod(shape))].reshape(shape)
+            y = np.empty_like(part)
+            yield Case(
+                kernel, "x".join(map(str, shape)), 0, 8.0 * part.size,
+                lambda b, kernel=kernel, p=(part, y): getattr(b, kernel)(*p), y,
+                (lambda kernel=kernel, part=part: getattr(torch, kernel)(tensor(part))) if torch else None,
+            )  # fmt: skip
     w, v, m = normal(1 << 23), np.zeros(1 << 23, np.float32), np.zeros(1 << 23, np.float32)
     yield Case("sgd", name, 0, 5 * size, lambda b: b.sgd(w, dy, v, 0.0, 0.0, 0.0, False), v)
     yield Case("adam", name, 0, 7 * size, lambda b: b.adam(w, dy, m, v, 0.0, 0.0, 0.0, 1e-8, 0.0, False, 1), v)
     for rows, classes in [(128, 10), (128, 1000)]:
         logits, labels = normal(rows, classes), rng.integers(0, classes, rows)
+        y = np.empty_like(logits)
+        yield Case(
+            "log_softmax", f"{rows}x{classes}", 0, 8.0 * logits.size, lambda b, p=(logits, y): b.log_softmax(*p), y,
+            (lambda x=logits: functional.log_softmax(tensor(x), 1)) if torch else None,
+        )  # fmt: skip
         loss, p = np.empty(rows, np.float32), np.empty((rows, classes), np.float32)
         yield Case(
             "cross_entropy", f"{rows}x{classes}", 0, 8.0 * logits.size,

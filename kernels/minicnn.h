@@ -119,6 +119,19 @@ void avg_pool2d_f64(const double *x, const pool2d_geometry *geometry, double *ou
 void avg_pool2d_grad_f32(const float *dy, const pool2d_geometry *geometry, float *out, int threads);
 void avg_pool2d_grad_f64(const double *dy, const pool2d_geometry *geometry, double *out, int threads);
 
+/* out: the mean of each of P x Q windows that cover a map. x holds `planes` = N*C maps of H x W, out of P x Q. Window p of P
+ * has the rows p*H/P, rounded down, to (p + 1)*H/P, rounded up; columns alike. H, W, P and Q are at least 1. */
+void adaptive_avg_pool2d_f32(const float *x, int64_t planes, int64_t H, int64_t W, int64_t P, int64_t Q, float *out, int
+    threads);
+void adaptive_avg_pool2d_f64(const double *x, int64_t planes, int64_t H, int64_t W, int64_t P, int64_t Q, double *out, int
+    threads);
+
+/* out (planes, H, W): each number of dy (planes, P, Q) shared out over its window. */
+void adaptive_avg_pool2d_grad_f32(const float *dy, int64_t planes, int64_t H, int64_t W, int64_t P, int64_t Q, float *out,
+    int threads);
+void adaptive_avg_pool2d_grad_f64(const double *dy, int64_t planes, int64_t H, int64_t W, int64_t P, int64_t Q, double *out,
+    int threads);
+
 /* ---- Normalisation; x is (N, C, L) ---- */
 
 /* Mean and biased variance of each channel, (C) both. */
@@ -161,6 +174,14 @@ void relu_f64(const double *x, double *out, int64_t count, int threads);
 /* dy where y > 0, else 0*dy. */
 void relu_grad_f32(const float *dy, const float *y, float *out, int64_t count, int threads);
 void relu_grad_f64(const double *dy, const double *y, double *out, int64_t count, int threads);
+
+/* 1/(1 + exp(-x)): 0 at -infinity, 1 at infinity. */
+void sigmoid_f32(const float *x, float *out, int64_t count, int threads);
+void sigmoid_f64(const double *x, double *out, int64_t count, int threads);
+
+/* The hyperbolic tangent: -1 at -infinity, 1 at infinity; -0 stays -0. */
+void tanh_f32(const float *x, float *out, int64_t count, int threads);
+void tanh_f64(const double *x, double *out, int64_t count, int threads);
 
 /* out = x*scale where word i of Philox 4x32-10 with key (seed, stream) and counter (i/4, step) is at least threshold, else 0*x. */
 void dropout_f32(const float *x, double scale, uint64_t threshold, uint32_t seed, uint32_t stream, uint64_t step, float

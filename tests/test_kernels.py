@@ -76,9 +76,10 @@ def test_what_is_native():
     """What is not here is the reference's: nothing falls back in silence."""
     assert C.native == {
         "matmul", "linear", "im2col", "col2im", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "channel_sum",
-        "max_pool2d", "max_pool2d_grad", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_grad", "batch_norm_statistics",
+        "max_pool2d", "max_pool2d_grad", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_grad", "adaptive_avg_pool2d",
+        "adaptive_avg_pool2d_grad", "batch_norm_statistics",
         "batch_norm", "batch_norm_grad", "local_response_norm", "local_response_norm_grad", "relu", "relu_grad",
-        "dropout", "log_softmax", "cross_entropy", "cross_entropy_grad", "sgd", "adam",
+        "sigmoid", "tanh", "dropout", "log_softmax", "cross_entropy", "cross_entropy_grad", "sgd", "adam",
     }  # fmt: skip
     assert all(name in vars(c_backend.C) for name in C.native)
 

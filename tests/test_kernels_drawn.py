@@ -149,6 +149,57 @@ def test_element_by_element(setup, seed, shape, p):
 
 
 @examples
+@given(setups, seeds, st.integers(0, 5000), st.sampled_from([1e-3, 1.0, 30.0, 200.0]))
+def test_sigmoid_and_tanh(setup, seed, count, spread):
+    """Within a relative error of three epsilon, and for NaN, infinities and zeros exactly the same."""
+    level, dtype, threads = setup
+    c_backend.set_num_threads(threads)
+    x = np.append(spread * np.random.default_rng(seed).standard_normal(count), [np.nan, np.inf, -np.inf, 0.0, -0.0])
+    x = x.astype(dtype)
+    for kernel in ("sigmoid", "tanh"):
+        mine, theirs = np.empty_like(x), np.empty(x.shape)
+        getattr(C[level], kernel)(x, mine)
+        getattr(REFERENCE, kernel)(x.astype(np.float64), theirs)
+        tiny = np.finfo(dtype).tiny  # below it, exp(-x) is infinite
+        np.testing.assert_allclose(mine, theirs, rtol=3 * np.finfo(dtype).eps, atol=tiny, err_msg=kernel)
+        np.testing.assert_array_equal(mine[-4:], theirs[-4:])
+        np.testing.assert_array_equal(np.signbit(mine[-4:]), np.signbit(theirs[-4:]))
+        in_place = x.copy()
+        getattr(C[level], kernel)(in_place, in_place)
+        np.testing.assert_array_equal(in_place, mine)
+
+
+@examples
+@given(setups, seeds, st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(1, 20), st.integers(1, 40)),
+       st.tuples(st.integers(1, 12), st.integers(1, 12)))  # fmt: skip
+def test_adaptive_pooling(setup, seed, shape, size):
+    draw, pooled = np.random.default_rng(seed), (*shape[:2], *size)
+    agree(setup, "adaptive_avg_pool2d", {"x": draw.standard_normal(shape)}, {"out": pooled})
+    terms = size[0] * size[1]
+    agree(setup, "adaptive_avg_pool2d_grad", {"dy": draw.standard_normal(pooled)}, {"out": shape}, terms)
+
+
+@examples
+@given(setups, seeds, st.integers(1, 60), st.sampled_from([np.nan, np.inf, -np.inf, 1e30]), st.floats(0, 1))
+def test_losses_of_odd_numbers(setup, seed, classes, odd, share):
+    level, dtype, threads = setup
+    c_backend.set_num_threads(threads)
+    draw = np.random.default_rng(seed)
+    logits = draw.standard_normal((6, classes)).astype(dtype)
+    logits[draw.random(logits.shape) < share] = odd
+    labels, weights = draw.integers(0, classes, 6), draw.random(classes).astype(dtype)
+    for options in ((None, 0.0), (weights, 0.0), (None, 0.1)):
+        results = []
+        for backend in (C[level], REFERENCE):
+            loss, p, y = np.empty(6, dtype), np.empty_like(logits), np.empty_like(logits)
+            backend.log_softmax(logits, y)
+            backend.cross_entropy(logits, labels, *options, 0 if classes > 1 else -100, loss, p)
+            results.append((loss, p, y))
+        for mine, theirs in zip(*results):
+            np.testing.assert_allclose(mine, theirs, rtol=64 * np.finfo(dtype).eps, atol=64 * np.finfo(dtype).eps)
+
+
+@examples
 @given(
     setups, seeds, st.integers(0, 5000), st.sampled_from([None, 0.5, 0.9]), st.sampled_from([0.0, 0.01]), st.booleans()
 )

@@ -1,8 +1,10 @@
-/* Element by element: ReLU and dropout. */
+/* Element by element: ReLU, sigmoid, tanh and dropout. */
 #ifndef real
 #define SOURCE "activation.c"
 #include "twice.h"
 #else
+
+#include "exponential.h"
 
 void NAME(relu)(const real *x, real *out, int64_t count, int threads)
 {
@@ -19,6 +21,22 @@ void NAME(relu_grad)(const real *dy, const real *y, real *out, int64_t count, in
 #pragma omp parallel for simd num_threads(threads) if (parallel : threads > 1) schedule(static)
     for (int64_t i = 0; i < count; i++)
         out[i] = dy[i] * (y[i] > 0 ? (real)1 : (real)0);
+}
+
+void NAME(sigmoid)(const real *x, real *out, int64_t count, int threads)
+{
+    threads = team(threads, count, STREAM);
+#pragma omp parallel for simd num_threads(threads) if (parallel : threads > 1) schedule(static)
+    for (int64_t i = 0; i < count; i++)
+        out[i] = 1 / (1 + NAME(exponential)(-x[i]));
+}
+
+void NAME(tanh)(const real *x, real *out, int64_t count, int threads)
+{
+    threads = team(threads, count, STREAM);
+#pragma omp parallel for simd num_threads(threads) if (parallel : threads > 1) schedule(static)
+    for (int64_t i = 0; i < count; i++)
+        out[i] = NAME(hyperbolic_tangent)(x[i]);
 }
 
 /* Blocks of four words that are computed side by side. */

@@ -216,4 +216,58 @@ void NAME(avg_pool2d_grad)(const real *dy, const pool2d_geometry *g, real *out, 
     }
 }
 
+/* The pixels of window `place` of `places` that cover `size`: the first, and one past the last. */
+static int64_t NAME(bin_start)(int64_t place, int64_t size, int64_t places) { return place * size / places; }
+static int64_t NAME(bin_end)(int64_t place, int64_t size, int64_t places) { return ceil_div((place + 1) * size, places); }
+
+/* A window as wide as the map is one long row. */
+INLINE void NAME(bin)(
+    int64_t p, int64_t q, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t *start, int64_t *rows, int64_t *width)
+{
+    int64_t top = NAME(bin_start)(p, H, P), left = NAME(bin_start)(q, W, Q);
+    *start = top * W + left;
+    *rows = NAME(bin_end)(p, H, P) - top;
+    *width = NAME(bin_end)(q, W, Q) - left;
+    if (*width == W) {
+        *width *= *rows;
+        *rows = 1;
+    }
+}
+
+void NAME(adaptive_avg_pool2d)(
+    const real *x, int64_t planes, int64_t H, int64_t W, int64_t P, int64_t Q, real *out, int threads)
+{
+    threads = team(threads, planes * larger(H * W, P * Q), STREAM);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (int64_t i = 0; i < planes * P * Q; i++) {
+        int64_t start, rows, width;
+        NAME(bin)(i / Q % P, i % Q, H, W, P, Q, &start, &rows, &width);
+        const real *from = x + i / (P * Q) * H * W + start;
+        double sum = 0;
+        for (int64_t r = 0; r < rows; r++)
+#pragma omp simd reduction(+ : sum)
+            for (int64_t s = 0; s < width; s++)
+                sum += from[r * W + s];
+        out[i] = (real)(sum / (double)(rows * width));
+    }
+}
+
+void NAME(adaptive_avg_pool2d_grad)(
+    const real *dy, int64_t planes, int64_t H, int64_t W, int64_t P, int64_t Q, real *out, int threads)
+{
+    threads = team(threads, planes * larger(H * W, P * Q), STREAM);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (int64_t plane = 0; plane < planes; plane++) {
+        memset(out + plane * H * W, 0, (size_t)(H * W) * REAL_BYTES);
+        for (int64_t i = 0; i < P * Q; i++) {
+            int64_t start, rows, width;
+            NAME(bin)(i / Q, i % Q, H, W, P, Q, &start, &rows, &width);
+            real *to = out + plane * H * W + start, share = dy[plane * P * Q + i] / (real)(rows * width);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t s = 0; s < width; s++)
+                    to[r * W + s] += share;
+        }
+    }
+}
+
 #endif

@@ -5,7 +5,8 @@
  *     #include "twice.h"
  *     #else
  *
- * and ends with #endif; between them `real` is the type and NAME(f) is f_f32 or f_f64.
+ * and ends with #endif; between them `real` is the type, `integer` and `word` are integers of its size, and NAME(f) is
+ * f_f32 or f_f64.
  */
 #include <float.h>
 #include <math.h>
@@ -18,18 +19,21 @@
 
 #define real float
 #define integer int32_t
+#define word uint32_t
 #define REAL_BYTES 4
 #define NAME(function) function##_f32
 #define MATH(function) function##f
 #include SOURCE
 #undef real
 #undef integer
+#undef word
 #undef REAL_BYTES
 #undef NAME
 #undef MATH
 
 #define real double
 #define integer int64_t
+#define word uint64_t
 #define REAL_BYTES 8
 #define NAME(function) function##_f64
 #define MATH(function) function

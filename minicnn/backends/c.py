@@ -74,6 +74,14 @@ class C(Reference):
         k.relu_grad(k.p(dy), k.p(y), k.p(out), y.size, _Threads.number)
 
     @kernel("out")
+    def sigmoid(self, k: Any, x: Array, out: Array) -> None:
+        k.sigmoid(k.p(x), k.p(out), x.size, _Threads.number)
+
+    @kernel("out")
+    def tanh(self, k: Any, x: Array, out: Array) -> None:
+        k.tanh(k.p(x), k.p(out), x.size, _Threads.number)
+
+    @kernel("out")
     def dropout(self, k: Any, x: Array, p: float, key: Key, out: Array) -> None:
         k.dropout(k.p(x), 1 / (1 - p), round(p * 2**32), *key, k.p(out), x.size, _Threads.number)
 
@@ -176,6 +184,16 @@ class C(Reference):
     @kernel("out")
     def avg_pool2d_grad(self, k: Any, dy: Array, geometry: sizes.Pool2d, out: Array) -> None:
         k.avg_pool2d_grad(k.p(dy), k.pool2d_geometry(geometry), k.p(out), _Threads.number)
+
+    @kernel("out")
+    def adaptive_avg_pool2d(self, k: Any, x: Array, out: Array) -> None:
+        planes = x.shape[0] * x.shape[1]
+        k.adaptive_avg_pool2d(k.p(x), planes, *x.shape[2:], *out.shape[2:], k.p(out), _Threads.number)
+
+    @kernel("out")
+    def adaptive_avg_pool2d_grad(self, k: Any, dy: Array, out: Array) -> None:
+        planes = out.shape[0] * out.shape[1]
+        k.adaptive_avg_pool2d_grad(k.p(dy), planes, *out.shape[2:], *dy.shape[2:], k.p(out), _Threads.number)
 
     # Normalisation
 
