@@ -206,6 +206,7 @@ class Layer:
         return iter(self._children.values())
 
     def named_children(self) -> Iterator[tuple[str, Layer]]:
+        """(name, layer) for the layers directly inside this one, in the order in which they were added."""
         return iter(self._children.items())
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
@@ -221,6 +222,7 @@ class Layer:
         return self._named("_buffers")
 
     def buffers(self) -> Iterator[Tensor]:
+        """Every buffer here and inside, each once."""
         return (buffer for _, buffer in self.named_buffers())
 
     def _named(self, registry: str) -> Iterator[tuple[str, Tensor]]:

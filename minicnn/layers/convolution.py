@@ -119,7 +119,11 @@ class ConvTranspose2d(_Convolution):
     """The transpose of a convolution, which enlarges maps: (N, in_channels, P, Q) -> (N, out_channels, H, W).
 
     H = (P - 1)*stride - top - bottom + dilation*(R - 1) + output_padding + 1, likewise W;
-    weight (in_channels, out_channels/groups, R, S), bias (out_channels,). Arguments as in `Conv2d`.
+    weight (in_channels, out_channels/groups, R, S), bias (out_channels,). Arguments as in `Conv2d`, but padding is in pixels.
+    output_padding: rows and columns more at the bottom and right, less than the stride or the dilation, because a stride
+        above 1 maps several sizes H to the same P.
+    Raises ArgumentError for a bad argument, and when called ShapeError if x has other channels or H or W would be less
+    than 1.
     Source: Dumoulin and Visin 2016, arXiv:1603.07285.
     """
 

@@ -52,7 +52,7 @@ def _sigmoid_backward(saved, dy, needs):
 
 
 def sigmoid(x: Any) -> Tensor:
-    """1/(1 + e**-x)"""
+    """1/(1 + e**-x), element by element: 0 .. 1, shaped like x. Raises DTypeError where x is not numbers."""
     return _sigmoid(_floating(as_tensor(x, what="sigmoid: x")))
 
 
@@ -69,7 +69,7 @@ def _tanh_backward(saved, dy, needs):
 
 
 def tanh(x: Any) -> Tensor:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent, element by element: -1 .. 1, shaped like x. Raises DTypeError where x is not numbers."""
     return _tanh(_floating(as_tensor(x, what="tanh: x")))
 
 

@@ -106,6 +106,10 @@ def conv_transpose2d(
 ) -> Tensor:  # fmt: skip
     """The transpose of `conv2d`: x (N, K, P, Q), weight (K, C/G, R, S), bias (C,) -> (N, C, H, W),
     H = (P - 1)*stride - top - bottom + dilation*(R - 1) + output_padding + 1, likewise W.
+
+    stride, padding, dilation, output_padding: pixels, int or (vertical, horizontal)
+    Raises ShapeError if the channel counts disagree, H or W would be less than 1, or output_padding is not less than the
+    stride or the dilation.
     """
     x, weight = as_tensor(x, what="conv_transpose2d: x"), as_tensor(weight, what="conv_transpose2d: weight")
     x, weight, bias = floating("conv_transpose2d", x, weight, bias)

@@ -245,7 +245,7 @@ def _unary(name: str, backward: Callable[..., Any], save: str, doc: str) -> Call
         return op(_floating(as_tensor(x, what=what)))
 
     call.__name__ = call.__qualname__ = name
-    call.__doc__ = doc
+    call.__doc__ = f"{doc} Element by element; integers become float32. Raises DTypeError where x is not numbers."
     return call
 
 
@@ -253,7 +253,7 @@ def _absolute_backward(saved, dy, needs):
     return (dy * sign(saved[0]),)
 
 
-exp = _unary("exp", lambda saved, dy, needs: (dy * saved[0],), "y", "e ** x")
+exp = _unary("exp", lambda saved, dy, needs: (dy * saved[0],), "y", "e ** x; infinity where it is too large.")
 log = _unary("log", lambda saved, dy, needs: (dy / saved[0],), "x", "Natural logarithm of x; -inf at 0, NaN below.")
 sqrt = _unary("sqrt", lambda saved, dy, needs: (dy * 0.5 / saved[0],), "y", "Square root of x; NaN below 0.")
 absolute = _unary("absolute", _absolute_backward, "x", "|x|; the derivative at 0 is 0.")

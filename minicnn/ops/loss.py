@@ -180,6 +180,10 @@ def hinge_loss(scores: Any, labels: Any, margin: float = 1.0, reduction: str = "
 
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """Mean of (x - target)**2; the shapes broadcast."""
+    """Mean of (x - target)**2; the shapes broadcast.
+
+    reduction: "mean" or "sum", which give (), or "none", which gives the shape that x and target broadcast to.
+    Raises ShapeError if they do not broadcast, ArgumentError for another reduction, DTypeError for what are not numbers.
+    """
     distance = as_tensor(x, what="mse_loss: x") - target
     return _reduced("mse_loss", distance * distance, reduction)

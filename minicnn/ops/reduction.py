@@ -1,4 +1,8 @@
-"""Sums, means, extrema over axes."""
+"""Sums, means, products and extrema over axes.
+
+axis: an integer, negative from the end, a tuple of them, or None for all      keepdims: keep them, with size 1
+Every function raises ShapeError for an axis that x does not have or that is named twice.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,11 @@ def _some_axes(op: str, x: Tensor, axis: Axes, keepdims: bool) -> tuple[tuple[in
 
 
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Sum over an axis, several, or all; integers and truth values are added up as int64."""
+    """Sum over an axis, several, or all; integers and truth values are added up as int64.
+
+    x: (N, C, H, W), say      Returns (N, C) for axis=(2, 3), with keepdims (N, C, 1, 1), for axis=None ().
+    Raises ShapeError for an axis that x does not have or that is named twice.
+    """
     x = as_tensor(x, what="sum: x")
     x = x if x.dtype.kind == "f" else astype(x, np.int64)
     axes, shape = _axes("sum", x, axis, keepdims)
@@ -45,7 +53,10 @@ def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Arithmetic mean over an axis, several, or all. Of nothing: NaN."""
+    """Arithmetic mean over an axis, several, or all; of nothing: NaN; of integers: float32.
+
+    Shapes and errors as in `sum`.
+    """
     x = as_tensor(x, what="mean: x")
     axes, shape = _axes("mean", x, axis, keepdims)
     count = math.prod(x.shape[a] for a in axes)
@@ -59,7 +70,7 @@ def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Product over an axis, several, or all; of nothing: 1; integers and truth values are multiplied as int64.
 
     The halves are multiplied with each other until one number is left. So no derivative divides by an x, and those of
-    every order hold at zeros too.
+    every order hold at zeros too. Shapes and errors as in `sum`.
     """
     x = as_tensor(x, what="prod: x")
     x = x if x.dtype.kind == "f" else astype(x, np.int64)
@@ -80,14 +91,14 @@ def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Mean square of the distance from the mean (biased: divided by the count)."""
+    """Mean square of the distance from the mean (biased: divided by the count). Shapes and errors as in `sum`."""
     x = as_tensor(x, what="var: x")
     distance = x - mean(x, axis, keepdims=True)
     return mean(distance * distance, axis, keepdims)
 
 
 def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Square root of `var`."""
+    """Square root of `var`; where that is 0 the derivative is no number. Shapes and errors as in `sum`."""
     return _sqrt(var(x, axis, keepdims))
 
 
@@ -114,21 +125,30 @@ def _extremum_backward(saved, dy, needs, *, axes, shape):
 
 
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Largest number along an axis, several, or all; equal ones share the gradient; NaN wins."""
+    """Largest number along an axis, several, or all; equal ones share the gradient; NaN wins.
+
+    Shapes as in `sum`. Raises ShapeError as there, and where there is no number to choose.
+    """
     x = as_tensor(x, what="max: x")
     axes, shape = _some_axes("max", x, axis, keepdims)
     return _max(x, axes=axes, shape=shape)
 
 
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Smallest number along an axis, several, or all; equal ones share the gradient; NaN wins."""
+    """Smallest number along an axis, several, or all; equal ones share the gradient; NaN wins.
+
+    Shapes as in `sum`. Raises ShapeError as there, and where there is no number to choose.
+    """
     x = as_tensor(x, what="min: x")
     axes, shape = _some_axes("min", x, axis, keepdims)
     return _min(x, axes=axes, shape=shape)
 
 
 def argmax(x: Any, axis: int | None = None) -> Tensor:
-    """Where the largest number stands (int64) along an axis, or in the flattened array; no gradient."""
+    """Where the first of the largest numbers stands (int64) along an axis, or in the flattened array; no gradient.
+
+    x: (N, C), say      Returns (N,) for axis=1, () for None. Raises ShapeError as `max` does.
+    """
     x = as_tensor(x, what="argmax: x")
     axes, shape = _some_axes("argmax", x, None if axis is None else (axis,), False)
     kernels = backends.of([x.data], "argmax")

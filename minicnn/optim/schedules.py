@@ -183,10 +183,12 @@ class ReduceOnPlateau(_Shown):
             self._scale, self._waited = max(self._scale * self.factor, self.floor), 0
 
     def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: {"scale": factor so far, "best": result or None, "waited": epochs}."""
         best = None if math.isinf(self._best) else self._best  # JSON has no infinity
         return {"scale": self._scale, "best": best, "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken. Raises KeyError where a value is missing."""
         self._scale, self._waited = float(state["scale"]), int(state["waited"])
         worst = math.inf if self.mode == "min" else -math.inf
         self._best = worst if state["best"] is None else float(state["best"])
@@ -240,6 +242,7 @@ class Scheduler:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: {"step": integer, "base_lrs": one for each group, "watched": the plateau's state or None}."""
         watcher = watcher_of(self.schedule)
         return {
             "step": self.step_number,

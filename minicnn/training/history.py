@@ -25,6 +25,7 @@ class History:
         self.rows.append({name: row.get(name) for name in COLUMNS})
 
     def column(self, name: str) -> list[Any]:
+        """A column by its name, one of COLUMNS: a number or None for each epoch. Raises KeyError for another name."""
         return [row[name] for row in self.rows]
 
     def write(self, path: str | Path) -> None:

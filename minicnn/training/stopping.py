@@ -31,6 +31,7 @@ class EarlyStopping:
 
     @property
     def stopped(self) -> bool:
+        """Whether the best result is `patience` epochs old."""
         return self.waited >= self.patience
 
     def observe(self, row: dict[str, Any]) -> bool:
@@ -44,7 +45,9 @@ class EarlyStopping:
         return better
 
     def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: {"best": result or None, "best_epoch": integer, "waited": epochs}."""
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken. Raises KeyError where a value is missing."""
         self.best, self.best_epoch, self.waited = state["best"], int(state["best_epoch"]), int(state["waited"])
