@@ -3,7 +3,7 @@
     python benchmarks/kernels.py conv2d        all shapes of the kernels whose names begin so; without a name, all
     python benchmarks/kernels.py conv2d --no-numpy --repeat 30
 
-Results are compared first. Then the candidates take turns, so that a disturbance hits all alike, and the medians are
+In a checkout whose C sources are newer than what was built of them, it builds first. Results are compared first. Then the candidates take turns, so that a disturbance hits all alike, and the medians are
 printed. The limit is measured too: multiply-adds that stay in registers, and a copy of large arrays; a kernel is set
 beside the one that it would meet first.
 """
@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import minicnn
 from minicnn import geometry
 from minicnn.backends import c as c_backend
 from minicnn.backends.reference import Reference
@@ -30,6 +34,30 @@ try:
 except ImportError:
     torch = None
 
+
+def build() -> None:
+    """Build the extension modules in place where this is a checkout and a source is newer than one of them."""
+    root = Path(__file__).resolve().parent.parent
+    kernels = root / "kernels"
+    sources = [*kernels.glob("*.h"), *kernels.glob("c/*.[ch]")]
+    if not sources or not (root / "setup.py").exists():
+        return
+    if Path(minicnn.__file__).resolve().parent.parent != root:
+        print(f"not built: the minicnn in use lies in {Path(minicnn.__file__).parent}, not in this checkout")
+        return
+    built = [*kernels.glob("_c*.so"), *kernels.glob("_c*.pyd")]
+    if built and min(map(_changed, built)) >= max(map(_changed, sources)):
+        return
+    command = ["setup.py", "-q", "build_ext", "--inplace"]
+    print("building: python", *command, flush=True)
+    subprocess.run([sys.executable, *command], cwd=root, check=True)
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+build()
 C, NUMPY = c_backend.load(), Reference(np)
 rng = np.random.default_rng(0)
 
