@@ -27,8 +27,8 @@ LEVELS = {"generic": "_c", "avx2": "_c_avx2", "avx512": "_c_avx512"}
 
 REMEDY = (
     "install a C compiler (Debian, Ubuntu: apt install gcc; Fedora: dnf install gcc; macOS: xcode-select --install) "
-    "and, in the source tree, run: pip install -e . (on Windows the NumPy backend computes; building the kernels with "
-    "clang there is untried)"
+    "and, in the source tree, run: pip install -e . (Windows: in the Linux of WSL; a build with clang on Windows itself is "
+    "untried)"
 )
 MOST_THREADS = 1024
 """OpenMP ends the process where the system refuses it a thread."""
