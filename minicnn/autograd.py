@@ -336,7 +336,11 @@ def _root(array: Any) -> Any:
 
 def _initial(tensor: Tensor, gradient: Any, what: str) -> Tensor:
     if not tensor.requires_grad:
-        raise GradientError(f"{what}: the output does not depend on anything that requires a gradient: nothing to do")
+        raise GradientError(
+            f"{what}: the output does not depend on anything that requires a gradient: create the inputs with "
+            "requires_grad=True and stay with Tensors (.numpy() cuts the history); for a higher derivative call the first "
+            "grad with create_graph=True"
+        )
     if gradient is None:
         if tensor.size != 1:
             raise GradientError(

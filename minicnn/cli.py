@@ -68,7 +68,7 @@ def info() -> None:
             backends.get(name)
             line(f"backend {name}", "available")
         except BackendError as error:
-            line(f"backend {name}", f"not available: {error}")
+            line(f"backend {name}", f"not available: {str(error).removeprefix(f'backend {name}: ')}")
     here = environment()
     line("in use", f"backend {here['backend']}, precision {here['precision']}, {here['threads']} threads")
     if here["backend"] == "c":
@@ -78,7 +78,7 @@ def info() -> None:
         line("compiler", built["compiler"])
         line("instruction set", f"{built['isa']}, of {', '.join(built['isas'])}; MINICNN_ISA forces a lower one")
         line("OpenMP", built["openmp"] or f"not there: one thread: {native.OPENMP_REMEDY}")
-    line("CuPy", backends.cupy_version() or "not installed: pip install -e '.[cuda]', for NVIDIA GPUs")
+    line("CuPy", backends.cupy_version() or "not installed, and not needed: this version has no CUDA kernels")
     missing = [name for name in ("matplotlib", "PIL", "pooch", "safetensors", "tqdm") if not _importable(name)]
     line("for training", "complete" if not missing else f"lacks {', '.join(missing)}: pip install -e '.[train]'")
 

@@ -270,7 +270,7 @@ def test_ctrl_c_saves_and_says_where(tmp_path, place, number):
     with one.model.register_forward_hook(interrupt), pytest.raises(KeyboardInterrupt):
         one.fit(3)
     assert signal.getsignal(number) is before
-    assert f"after step {7 if place == 'training' else 10}" in lines[-1] and "to go on: run --resume" in lines[-1]
+    assert f"after step {7 if place == 'training' else 10}" in lines[-1] and "to go on:\n  run --resume" in lines[-1]
     second = trainer(tmp_path)
     second.start(resume=True)
     second.fit(3)

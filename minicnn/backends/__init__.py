@@ -50,7 +50,7 @@ def get(name: str) -> Any:
 
         return c.load()
     if name == "cuda":
-        raise BackendError("backend cuda: this version has no CUDA kernels yet: compute with device='cpu'")
+        raise BackendError("backend cuda: this version has no CUDA kernels: compute on the CPU")
     raise BackendError(f"backends.get: name is {name!r}: it must be one of c, numpy, cuda, meta")
 
 
@@ -119,15 +119,18 @@ def _goes_along(arrays: Sequence[Any]) -> bool:
     return all(a is None or not a.shape for a in arrays if isinstance(a, np.ndarray) or a is None)
 
 
+def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
+    """Compute on the CPU with this backend, "c" or "numpy", in this thread, inside `with use_backend(name):`.
+
+    For a whole program set the environment variable MINICNN_BACKEND. Raises BackendError where it cannot be had.
+    """
+    check(name in CPU, f"use_backend: name is {name!r}: it must be c or numpy", BackendError)
+    return _using(get(name))
+
+
 @contextlib.contextmanager
-def use_backend(name: str) -> Iterator[None]:
-    """Compute on the CPU with this backend, "c" or "numpy", in this thread, inside the `with`."""
-    check(
-        name in CPU,
-        f"use_backend: name is {name!r}: it must be c or numpy; a GPU is chosen with .to('cuda')",
-        BackendError,
-    )
-    with using(get(name), _choice.precision):
+def _using(kernels: Any) -> Iterator[None]:
+    with using(kernels, _choice.precision):
         yield
 
 

@@ -100,7 +100,7 @@ def read_picture(path: str | Path, size: int | tuple[int, int]) -> np.ndarray:
             upright = operations.exif_transpose(picture).convert("RGB")
             fitted = operations.fit(upright, (width, height), pillow.Resampling.BILINEAR)
             return np.ascontiguousarray(np.asarray(fitted).transpose(2, 0, 1))
+    except FileNotFoundError:
+        raise DataError(f"the picture {path} cannot be read: there is no such file") from None
     except Exception as error:  # decoders raise nearly anything
-        raise DataError(
-            f"the picture {path} cannot be read ({error}): repair it or take it out of the folder"
-        ) from error
+        raise DataError(f"the picture {path} cannot be read ({error}): repair it or leave it out") from error

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from .summary import Row, Summary
 
 HEAD = ("layer", "kind", "output", "parameters", "MACs", "field")
-LONG = ("layer", "kind", "output size", "output", "parameters", "", "MACs", "activation bytes", "field")
+LONG = (
+    "layer", "kind", "size formula", "output", "parameter formula", "parameters", "MACs", "activation bytes",
+    "receptive field",
+)  # fmt: skip
 
 
 def shape_text(shape: Shape) -> str:

@@ -92,8 +92,8 @@ def names(pattern: str | None = None, *, all: bool = False) -> list[str]:
 def _entry(name: str) -> _Entry:
     if name in _entries:
         return _entries[name]
-    near = difflib.get_close_matches(str(name), _entries, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "models.names() lists what there is"
+    near = difflib.get_close_matches(str(name), _entries, n=3, cutoff=0.65)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(_entries))}"
     raise ArgumentError(f"models: there is no network called {name!r}: {hint}")
 
 

@@ -104,8 +104,12 @@ def linear(x: Any, weight: Tensor, bias: Tensor | None = None, *, relu: bool = F
         raise ShapeError(f"linear: weight has shape {weight.shape}: it must be (out, in)")
     if not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
-            f"linear: x has shape {x.shape} and weight {weight.shape}: the last size of x must be {weight.shape[1]}; "
-            "maps are flattened first with ops.flatten(x) or layers.Flatten()"
+            f"linear: x has shape {x.shape} and weight {weight.shape}: the last size of x must be {weight.shape[1]}: "
+            + (
+                "flatten maps first, with ops.flatten(x) or layers.Flatten()"
+                if x.ndim > 2
+                else f"give the layer in_features={x.shape[-1] if x.ndim else 1}, or a map of another size"
+            )
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias has shape {bias.shape}: it must be ({weight.shape[0]},), one for each output")

@@ -31,7 +31,7 @@ class Job:
     sample_epochs: int = 16
     """On the embedded sample (2,000 images)."""
     batch_size: int = 128
-    lr: float = 0.06
+    lr: float = 0.035
     """The peak of the one-cycle schedule."""
     warmup: float = 0.2
     """The share of all steps on the way up to the peak."""

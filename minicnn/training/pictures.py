@@ -64,7 +64,7 @@ def learning_curves(history: History, path: str | Path, watched: str = "test") -
                 final = f", {points[-1][1]:.1f} % at the end" if name == "accuracy" else ""
                 axis.plot(*zip(*points), color=colour, label=label + final, **dots)
         axis.set_title(name if name == "loss" else "accuracy, %", fontsize=11, loc="left")
-        axis.legend(frameon=False, fontsize=9)
+        axis.legend(frameon=False, fontsize=9, loc="upper right" if name == "loss" else "lower right")
     axes[2].plot(epochs, history.column("lr"), color="#555555", **dots)
     axes[2].set_title("learning rate at the end of the epoch", fontsize=11, loc="left")
     axes[2].set_ylim(bottom=0)

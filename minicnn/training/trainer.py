@@ -357,6 +357,8 @@ class Trainer:
             return
         self.progress.close()
         path = self.save()
-        kept = f"saved in {path}; to go on: {self.command}" if path else "nothing was saved: the Trainer has no folder"
+        kept = (
+            f"saved in {path}; to go on:\n  {self.command}" if path else "nothing was saved: the Trainer has no folder"
+        )
         self.say(f"Stopped by {self._asked_to_stop} after step {self.steps}: {kept}")
         raise KeyboardInterrupt
