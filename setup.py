@@ -2,12 +2,13 @@
 
 `minicnn_kernels._c` runs on any processor of its architecture; on x86-64 `_c_avx2` and `_c_avx512` are the same kernels
 compiled for newer ones. minicnn picks one at run time. Each is a shared object of its own that exports nothing but
-its initialiser, so code for a higher instruction set cannot leak into another. Without a C compiler, and on Windows,
-the install succeeds without them and says so. MINICNN_NO_EXTENSION=1 leaves them out on purpose.
+its initialiser, so code for a higher instruction set cannot leak into another. Without a C compiler, and on Windows
+without clang-cl, the install succeeds without them and says so. MINICNN_NO_EXTENSION=1 leaves them out on purpose.
 """
 
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -45,9 +46,6 @@ def extensions():
     if os.environ.get("MINICNN_NO_EXTENSION", "0") not in ("", "0"):
         print("minicnn: MINICNN_NO_EXTENSION is set: the C kernels are left out", file=sys.stderr)
         return []
-    if sys.platform == "win32":  # setuptools drives MSVC there, whatever CC says
-        print(LEFT_OUT.format(reason="the compiler of Windows (MSVC) has no vector extension"), file=sys.stderr)
-        return []
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     names = [name for name in LEVELS if x86 or name == "_c"]
     return [Extension(f"{PACKAGE}.{name}", SOURCES, depends=HEADERS, optional=True) for name in names]
@@ -61,14 +59,21 @@ class BuildKernels(build_ext):
         common = self.build_temp
         self.build_temp = os.path.join(common, name)  # the same sources under other options: objects must not meet
         try:
+            windows = self.compiler.compiler_type == "msvc"
+            if windows:
+                use_clang(self.compiler)
             if not hasattr(self, "openmp"):
-                self.openmp = self.works(["-fopenmp"])
+                # The OpenMP library of clang is no part of Windows: a module that needs it would not load elsewhere.
+                self.openmp = not windows and self.works(["-fopenmp"])
                 if not self.openmp and self.works([]):
                     print("minicnn: the compiler has no OpenMP: the C kernels will use one thread", file=sys.stderr)
             options = FLAGS + LEVELS[name] + (["-fopenmp"] if self.openmp else ["-fopenmp-simd"])
-            ext.extra_compile_args = [option for option in options if option != "-fopenmp-simd" or self.works([option])]
+            if windows:
+                ext.extra_compile_args = ["/clang:" + option for option in options]
+            else:
+                ext.extra_compile_args = [o for o in options if o != "-fopenmp-simd" or self.works([o])]
             ext.extra_link_args = ["-fopenmp"] if self.openmp else []
-            ext.libraries = ["m"]
+            ext.libraries = [] if windows else ["m"]
             ext.sources = [*SOURCES, self.write_glue(ext.name)]
             super().build_extension(ext)
         except Exception as error:  # whatever a missing or strange compiler raises
@@ -102,6 +107,17 @@ class BuildKernels(build_ext):
             except Exception:
                 return False
         return True
+
+
+def use_clang(compiler):
+    """Let clang's stand-in for MSVC's compiler compile: MSVC itself lacks the vector types. MSVC's linker stays."""
+    folders = os.pathsep.join([os.environ.get("PATH", ""), r"C:\Program Files\LLVM\bin"])
+    clang = shutil.which("clang-cl", path=folders)
+    if not clang:
+        raise RuntimeError("the compiler of Windows (MSVC) has no vector types, and clang-cl was not found")
+    if not compiler.initialized:
+        compiler.initialize()
+    compiler.cc = clang
 
 
 for extension in (modules := extensions()):

@@ -26,24 +26,26 @@ int minicnn_openmp(void)
 #endif
 }
 
-/* Everything that -march=x86-64-v3 and -march=x86-64-v4 let the compiler use, as the psABI of x86-64 lists it. The compiler's
- * __builtin_cpu_supports knows these levels too late (gcc 12, clang 17) and some of the features under no name, so cpuid is
- * asked for those. */
+/* Everything that -march=x86-64-v3 and -march=x86-64-v4 let the compiler use, as the psABI of x86-64 lists it, and whether the
+ * system keeps the wide registers (xgetbv). The processor itself is asked: __builtin_cpu_supports knows these levels too late
+ * (gcc 12, clang 17), some features under no name, and on Windows needs a library of clang's that is often not there. */
 int minicnn_cpu_level(void)
 {
 #if defined(__x86_64__)
-    unsigned a, b, c, d;
-    __builtin_cpu_init();
-    int has = __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("avx2")
-              && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-    has = has && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_MOVBE) && (c & bit_F16C);
-    has = has && __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & bit_LZCNT);
-    if (!has)
+    enum { FMA = 1 << 12, SSE42 = 1 << 20, MOVBE = 1 << 22, POPCNT = 1 << 23, OSXSAVE = 1 << 27, AVX = 1 << 28, F16C = 1 << 29 };
+    enum { LZCNT = 1 << 5, BMI = 1 << 3, AVX2 = 1 << 5, BMI2 = 1 << 8 };
+    enum { AVX512F = 1 << 16, AVX512DQ = 1 << 17, AVX512CD = 1 << 28, AVX512BW = 1 << 30 };
+    const unsigned basic = FMA | SSE42 | MOVBE | POPCNT | OSXSAVE | AVX | F16C, extended = BMI | AVX2 | BMI2;
+    const unsigned wide = AVX512F | AVX512DQ | AVX512CD | AVX512BW | 1u << 31; /* the last is AVX512VL */
+    unsigned a, b, c, d, kept, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & basic) != basic)
         return 0;
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd")
-                   && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-               ? 2
-               : 1;
+    if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & LZCNT))
+        return 0;
+    __asm__ volatile("xgetbv" : "=a"(kept), "=d"(high) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & extended) != extended || (kept & 0x6) != 0x6)
+        return 0;
+    return (b & wide) == wide && (kept & 0xe6) == 0xe6 ? 2 : 1;
 #else
     return 0;
 #endif

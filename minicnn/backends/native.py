@@ -27,14 +27,14 @@ LEVELS = {"generic": "_c", "avx2": "_c_avx2", "avx512": "_c_avx512"}
 
 REMEDY = (
     "install a C compiler (Debian, Ubuntu: apt install gcc; Fedora: dnf install gcc; macOS: xcode-select --install) "
-    "and, in the source tree, run: pip install -e . (Windows: in the Linux of WSL; a build with clang on Windows itself is "
-    "untried)"
+    "and, in the source tree, run: pip install -e . (Windows: with clang-cl, from LLVM, beside Visual Studio's build tools; "
+    "or in the Linux of WSL)"
 )
 MOST_THREADS = 1024
 """OpenMP ends the process where the system refuses it a thread."""
 OPENMP_REMEDY = (
     "install a compiler with OpenMP (macOS: brew install llvm libomp) and, in the source tree, run: pip install -e . "
-    "(macOS: with CC=$(brew --prefix llvm)/bin/clang before it)"
+    "(macOS: with CC=$(brew --prefix llvm)/bin/clang before it; on Windows one thread is all)"
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import backends
-from ..errors import ArgumentError, CheckpointError, DTypeError, GradientError, check
+from ..errors import ArgumentError, CheckpointError, DTypeError, GradientError, MinicnnError, check
 from ..geometry import is_integer
 from ..tensor import Tensor
 
@@ -92,7 +92,7 @@ class Optimizer:
         self, w: Any, g: Any, state: dict[str, Any], lr: float, weight_decay: float, group: dict[str, Any]
     ) -> None:
         """Call the kernel on the arrays of one parameter."""
-        raise NotImplementedError
+        raise MinicnnError(f"{type(self).__name__}.update: an optimiser of your own must define it")
 
     def parameters(self) -> list[Tensor]:
         """All parameters, in the order of the groups: their numbers in `state_dict`."""
