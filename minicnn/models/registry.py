@@ -35,6 +35,8 @@ class Info:
     """Where slides, paper and released code differ."""
     reference: bool = False
     """Whether it is a variant for cross-checking, not a network of the slides or papers."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the same network."""
 
     @property
     def parameters(self) -> int:
@@ -64,20 +66,29 @@ class _Entry(NamedTuple):
 
 
 _entries: dict[str, _Entry] = {}
+_aliases: dict[str, str] = {}
 
 
 def register(
     name: str, *, title: str, paper: str, year: int, input_shape: Shape, decks: tuple[str, ...] = (), notes: str = "",
-    reference: bool = False, **fixed: Any,
+    reference: bool = False, aliases: tuple[str, ...] = (), **fixed: Any,
 ) -> Callable[[Builder], Builder]:  # fmt: skip
     """Enter a builder, a function of keyword options that returns a Layer, under `name`.
 
-    fixed: options of the builder with other defaults under this name. Stack several to enter several names.
+    aliases: other names for it. fixed: options of the builder with other defaults under this name. Stack several to
+    enter several networks.
     """
 
     def enter(build: Builder) -> Builder:
-        check(name not in _entries, f"register: {name!r} is in the zoo already: choose another name")
-        _entries[name] = _Entry(Info(name, title, paper, year, decks, input_shape, notes, reference), build, fixed)
+        for new in (name, *aliases):
+            check(
+                new not in _entries and new not in _aliases,
+                f"register: {new!r} is in the zoo already: choose another name",
+            )
+        _entries[name] = _Entry(
+            Info(name, title, paper, year, decks, input_shape, notes, reference, aliases), build, fixed
+        )
+        _aliases.update(dict.fromkeys(aliases, name))
         return build
 
     return enter
@@ -90,10 +101,10 @@ def names(pattern: str | None = None, *, all: bool = False) -> list[str]:
 
 
 def _entry(name: str) -> _Entry:
-    if name in _entries:
-        return _entries[name]
-    near = difflib.get_close_matches(str(name), _entries, n=3, cutoff=0.65)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(_entries))}"
+    if isinstance(name, str) and (found := _aliases.get(name, name)) in _entries:
+        return _entries[found]
+    near = difflib.get_close_matches(str(name), [*_entries, *_aliases], n=3, cutoff=0.65)
+    hint = f"did you mean {' or '.join(near)}?" if near else "models.names(all=True) lists them"
     raise ArgumentError(f"models: there is no network called {name!r}: {hint}")
 
 
@@ -147,7 +158,7 @@ def create(name: str, *, device: str = "cpu", **given: Any) -> Layer:
         error.locate(f"models.create({name!r})")
         raise
     C, H, W = entry.info.input_shape
-    model.recipe = Recipe(name, dict(given), (given.get("in_channels", C), H, W))
+    model.recipe = Recipe(entry.info.name, dict(given), (given.get("in_channels", C), H, W))
     return model
 
 
