@@ -1,19 +1,19 @@
 """Reading the pickled ("python version") CIFAR files without running anything that they contain.
 
-A pickle is a program that may call any function it names. The unpickler here knows four names, and each stands for
-a function of ours that makes nothing but a plain array; every other name is refused before it is looked up.
+`minicnn.pickles` reads them; the names it is given here stand for functions of ours that make nothing but plain arrays.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
 import re
 from typing import Any
 
 import numpy as np
 
+from .. import pickles
 from ..errors import DataError
+from ..pickles import Refused
 
 
 class _DType:
@@ -21,13 +21,13 @@ class _DType:
 
     def __init__(self, spec: str, align: bool = False, copy: bool = False) -> None:
         if not isinstance(spec, str) or not re.fullmatch(r"[<>|=]?[biuf][1248]", spec):
-            raise pickle.UnpicklingError(f"dtype {spec!r} is not a plain number")
+            raise Refused(f"dtype {spec!r} is not a plain number")
         self.dtype = np.dtype(spec)
 
     def __setstate__(self, state: tuple) -> None:
         order, structure = state[1], state[2:5]
         if structure != (None, None, None):
-            raise pickle.UnpicklingError("a dtype with fields")
+            raise Refused("a dtype with fields")
         self.dtype = self.dtype.newbyteorder(order)
 
 
@@ -40,7 +40,7 @@ class _Array:
         _, shape, dtype, fortran, data = state
         content = data.encode("latin1") if isinstance(data, str) else data
         if not isinstance(dtype, _DType) or not isinstance(content, bytes) or not isinstance(shape, tuple):
-            raise pickle.UnpicklingError("an array without plain content")
+            raise Refused("an array without plain content")
         self.array = np.frombuffer(content, dtype.dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -50,7 +50,7 @@ def _reconstruct(kind: object, shape: object, code: object) -> _Array:
 
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1", "iso-8859-1"):
-        raise pickle.UnpicklingError(f"encoding {encoding!r}")
+        raise Refused(f"encoding {encoding!r}")
     return text.encode("latin1")
 
 
@@ -63,22 +63,14 @@ _ADMITTED = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, _Array):
         return value.array
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
+    if isinstance(value, list) and not any(isinstance(item, (list, _Array)) for item in value):
+        return [_plain(item) for item in value]  # flat: lists that hold each other would never end
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return value
-    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+    raise Refused(f"it holds a {type(value).__name__}")
 
 
 def load(data: bytes, name: str) -> dict[str, Any]:
@@ -88,9 +80,9 @@ def load(data: bytes, name: str) -> dict[str, Any]:
     Raises DataError for anything else, before any of it has run.
     """
     try:
-        value = _Unpickler(io.BytesIO(data), fix_imports=False, encoding="latin1").load()
+        value = pickles.load(io.BytesIO(data), _ADMITTED)
         if not isinstance(value, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, not a dictionary")
+            raise Refused(f"it holds a {type(value).__name__}, not a dictionary")
         return {_plain(key): _plain(item) for key, item in value.items()}
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(
