@@ -1,6 +1,9 @@
 """The zoo: architectures as data, composed from containers, one file per family."""
 
-from . import alexnet, lenet
+from . import alexnet, bn_inception, googlenet, inception, inception_v3, inception_v4, lenet, xception
 from .registry import Info, Recipe, create, info, names, options, register
 
-__all__ = ["Info", "Recipe", "alexnet", "create", "info", "lenet", "names", "options", "register"]
+__all__ = [
+    "Info", "Recipe", "alexnet", "bn_inception", "create", "googlenet", "inception", "inception_v3", "inception_v4",
+    "info", "lenet", "names", "options", "register", "xception",
+]  # fmt: skip
