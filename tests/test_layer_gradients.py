@@ -27,6 +27,10 @@ def residual():
     return layers.Residual(body, after=layers.ReLU())
 
 
+def maximum():  # of x and tanh(x), which agree nowhere but at 0
+    return layers.Graph({"tanh": (layers.Tanh(), "input"), "max": (layers.Maximum(), "input", "tanh")})
+
+
 IMAGE, TWO = [(2, 2, 5, 4)], [(2, 3, 2, 2), (2, 3, 2, 2)]
 # name of the class, what else the case is about: (how it is made, shapes of the inputs)
 CASES = {
@@ -51,11 +55,15 @@ CASES = {
     "Linear": (lambda: layers.Linear(4, 3), [(3, 4)]),
     "LocalResponseNorm": (lambda: layers.LocalResponseNorm(3, alpha=0.5), [(2, 5, 2, 2)]),
     "LogSoftmax": (layers.LogSoftmax, [(3, 4, 2)]),
+    "Maximum": (maximum, [(3, 4)]),
     "MaxPool2d": (lambda: layers.MaxPool2d(3, 2, padding=1, ceil_mode=True), IMAGE),
+    "Multiply": (layers.Multiply, TWO),
     "PadShortcut": (lambda: layers.PadShortcut(5, stride=2), IMAGE),
     "ReLU": (layers.ReLU, [(3, 4)]),
     "Residual": (residual, IMAGE),
     "Residual scaled": (lambda: layers.Residual(layers.Conv2d(2, 3, 1), layers.Conv2d(2, 3, 1), None, 0.3), IMAGE),
+    "Scale": (lambda: layers.Scale(2), IMAGE),
+    "Scale without shift": (lambda: layers.Scale(4, bias=False), [(3, 4)]),
     "Sequential": (lambda: layers.Sequential(layers.Conv2d(2, 3, 3), layers.ReLU(), layers.Flatten()), IMAGE),
     "Sigmoid": (layers.Sigmoid, [(3, 4)]),
     "Softmax": (layers.Softmax, [(3, 4)]),

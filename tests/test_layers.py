@@ -28,11 +28,14 @@ from minicnn.layers import (
     Linear,
     LocalResponseNorm,
     LogSoftmax,
+    Maximum,
     MaxPool2d,
+    Multiply,
     PadShortcut,
     Parameter,
     ReLU,
     Residual,
+    Scale,
     Sequential,
     Sigmoid,
     Softmax,
@@ -135,6 +138,24 @@ def test_the_layers_that_move_numbers():
     assert (short[:, :3] == x.numpy()[:, :, ::2, ::2]).all() and (short[:, 3:] == 0).all()
     assert Cat()(x, x, x).shape == (2, 9, 5, 5)
     np.testing.assert_allclose(Add((0.5, 2.0))(x, x).numpy(), 2.5 * x.numpy(), rtol=1e-6)
+
+
+def test_scale_and_the_joins_work_number_by_number():
+    x, y = images(2, 3, 5, 5), images(2, 3, 5, 5) * 2 - 1
+    scale = Scale(3)
+    assert (scale(x).numpy() == x.numpy()).all() and scale.parameter_formula() == "2*3"
+    scale.load_state_dict({"scale": np.float32([1, 2, 3]), "shift": np.float32([0, 0, 5])})
+    np.testing.assert_allclose(scale(x).numpy()[:, 2], 3 * x.numpy()[:, 2] + 5, rtol=1e-6)
+    plain = Scale(3, bias=False)
+    assert list(plain.state_dict()) == ["scale"] and plain.parameter_formula() == "3" and "bias=False" in repr(plain)
+    assert (Multiply()(x, y, y).numpy() == x.numpy() * y.numpy() * y.numpy()).all()
+    assert (Maximum()(x, y, 0 * x).numpy() == np.maximum(np.maximum(x.numpy(), y.numpy()), 0)).all()
+    for call, text in (
+        (lambda: Scale(0), "num_features is 0"), (lambda: scale(images(2, 4, 5, 5)), r"must be \(N, 3, ...\)"),
+        (lambda: Multiply()(x, x[:1]), "equal to be multiplied"), (lambda: Maximum()(), "equal to be compared"),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError, match=text):
+            call()
 
 
 def test_dropout_drops_in_training_only():
