@@ -405,6 +405,16 @@ def count(value: Any, name: str, least: int = 1) -> int:
     return int(value)
 
 
+def counts(values: Any, name: str, length: int | None = None) -> tuple[int, ...]:
+    """Checked whole numbers of at least 1 for argument `name`, `length` of them, or any number but none. Raises ArgumentError."""
+    several = f"{length} integers" if length else "a list of integers"
+    check(
+        isinstance(values, (tuple, list)) and len(values) == (length or max(len(values), 1)),
+        f"{name} is {values!r}: it must be {several}, each at least 1",
+    )
+    return tuple([count(value, f"{name}[{place}]") for place, value in enumerate(values)])
+
+
 def compact(values: Sequence[int]) -> str:
     """A pair or four sides as short as they can be written: 3, (3, 1), (0, 1, 0, 1)."""
     if len(set(values)) == 1:

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import ArgumentError, MinicnnError, check
 from ..geometry import Shape
 from ..layers import Layer, default_device, trace
+from ..layers.base import count
 
 Builder = Callable[..., Layer]
 
@@ -103,7 +104,9 @@ def names(pattern: str | None = None, *, all: bool = False) -> list[str]:
 def _entry(name: str) -> _Entry:
     if isinstance(name, str) and (found := _aliases.get(name, name)) in _entries:
         return _entries[found]
-    near = difflib.get_close_matches(str(name), [*_entries, *_aliases], n=3, cutoff=0.65)
+    known, wanted = [*_entries, *_aliases], str(name).lower()
+    longer = [candidate for candidate in known if wanted and candidate.startswith(wanted)]
+    near = list(dict.fromkeys([*longer[:2], *difflib.get_close_matches(wanted, known, n=3, cutoff=0.65)]))[:3]
     hint = f"did you mean {' or '.join(near)}?" if near else "models.names(all=True) lists them"
     raise ArgumentError(f"models: there is no network called {name!r}: {hint}")
 
@@ -151,6 +154,9 @@ def create(name: str, *, device: str = "cpu", **given: Any) -> Layer:
             hint = f"did you mean {near[0]}? " if near else ""
             listed = ", ".join(f"{option}={value!r}" for option, value in known.items())
             raise ArgumentError(f"models.create: {name} has no option {key!r}: {hint}it takes {listed}")
+    for key in ("num_classes", "in_channels"):
+        if given.get(key) is not None:  # some take None: no classifier
+            count(given[key], f"models.create({name!r}): {key}")
     try:
         with default_device(device):
             model = entry.build(**{**entry.fixed, **given})
