@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,5 +175,5 @@ def _conclude(job: Job, trainer: Trainer, result: Evaluation, test: Dataset, say
             trainer.out, trainer.history, result, test, trainer.model, "validation" if job.validation else "test"
         )
     say(f"Test accuracy {result.accuracy:.2%} on {len(test):,} images")
-    say(f"In {trainer.out}: {', '.join(files)}")
-    say(f"Your own photographs: minicnn predict {trainer.out / files[0]} PICTURE...")
+    say(f"In {trainer.out}:\n" + textwrap.fill(", ".join(files), 80, initial_indent="  ", subsequent_indent="  "))
+    say(f"Your own photographs:\n  minicnn predict {trainer.out / files[0]} PICTURE...")

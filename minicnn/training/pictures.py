@@ -61,7 +61,7 @@ def learning_curves(history: History, path: str | Path, watched: str = "test") -
         for part, label, colour in (("train", "training (augmented)", TRAIN), ("test", watched, TEST)):
             points = [(e, scale * y) for e, y in zip(epochs, history.column(f"{part}_{name}")) if y is not None]
             if points:
-                final = f", {points[-1][1]:.1f} % at the end" if name == "accuracy" else ""
+                final = f": {points[-1][1]:.1f}" if name == "accuracy" else ""
                 axis.plot(*zip(*points), color=colour, label=label + final, **dots)
         axis.set_title(name if name == "loss" else "accuracy, %", fontsize=11, loc="left")
         axis.legend(frameon=False, fontsize=9, loc="upper right" if name == "loss" else "lower right")
@@ -127,7 +127,7 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], path: str | Pat
     if len(classes) <= 30:
         for i, j in np.ndindex(*share.shape):
             if share[i, j] >= 0.5:
-                colour = "white" if share[i, j] > 55 else "black"
+                colour = "white" if share[i, j] > 70 else "black"
                 axis.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=9, color=colour)
     axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(classes)), classes)

@@ -136,6 +136,8 @@ class Trainer:
             self.start()
         limit = epochs * len(self.train) if steps is None else min(steps, epochs * len(self.train))
         self.progress = Progress(epochs, self.bar)
+        if self.steps >= limit and not self._trained():
+            self.say("Nothing is left to train: all steps asked for are done")
         try:
             with self._signals():
                 while not (self.stopping and self.stopping.stopped) and (self.steps < limit or self._trained()):
@@ -264,7 +266,7 @@ class Trainer:
                     os.replace(folder / name, folder / OLD)
                     if name == NAME:
                         (folder / PREVIOUS).unlink(missing_ok=True)
-                    self.say(f"Starting over in {folder}: the checkpoint of the earlier run is now {OLD}")
+                    self.say(f"Starting over in {folder};\n  the checkpoint of the earlier run is now {OLD}")
             for name in ("history.csv", "times.csv", BEST):
                 (folder / name).unlink(missing_ok=True)
 
@@ -360,5 +362,6 @@ class Trainer:
         kept = (
             f"saved in {path}; to go on:\n  {self.command}" if path else "nothing was saved: the Trainer has no folder"
         )
-        self.say(f"Stopped by {self._asked_to_stop} after step {self.steps}: {kept}")
+        cause = "Ctrl-C" if self._asked_to_stop == "SIGINT" else self._asked_to_stop
+        self.say(f"Stopped by {cause} after step {self.steps}: {kept}")
         raise KeyboardInterrupt
