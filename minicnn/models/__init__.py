@@ -2,21 +2,29 @@
 
 from . import (
     alexnet,
+    allcnn,
     bn_inception,
     cifar_resnet,
+    clarifai,
+    cnn_fms,
     densenet,
     googlenet,
     inception,
     inception_v3,
     inception_v4,
     lenet,
+    nin,
+    overfeat,
+    pattern,
     preact,
     resnet,
+    vgg,
     xception,
 )
 from .registry import Info, Recipe, create, info, names, options, register
 
 __all__ = [
-    "Info", "Recipe", "alexnet", "bn_inception", "cifar_resnet", "create", "densenet", "googlenet", "inception",
-    "inception_v3", "inception_v4", "info", "lenet", "names", "options", "preact", "register", "resnet", "xception",
+    "Info", "Recipe", "alexnet", "allcnn", "bn_inception", "cifar_resnet", "clarifai", "cnn_fms", "create", "densenet",
+    "googlenet", "inception", "inception_v3", "inception_v4", "info", "lenet", "names", "nin", "options", "overfeat",
+    "pattern", "preact", "register", "resnet", "vgg", "xception",
 ]  # fmt: skip

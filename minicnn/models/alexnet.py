@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from ..errors import check
-from ..layers import (
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    init,
-)
+from ..layers import BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
+from ..layers.base import counts
+from .chain import Norm, Stage, chain, output
 from .registry import register
 
 PAPER = "Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional neural networks"
 
 
-def output(units: int, num_classes: int) -> Linear:
-    """The last layer, with the paper's initial weights: small, so that training starts from equal probabilities."""
-    layer = Linear(units, num_classes)
-    init.gaussian(layer.weight, 0.01)
-    return layer
-
-
+@register(
+    "alexnet_torchvision",
+    title="AlexNet as in torchvision",
+    paper="Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, arXiv:1404.5997",
+    year=2014,
+    input_shape=(3, 224, 224),
+    notes="Not the network of the slides, but the one that pretrained weights are found for: fewer filters (64, 192, 384, "
+    "256, 256), padding 2 in the first convolution, no normalisation, an average over 6x6 places in front of the linear "
+    "layers, and dropout in front of them instead of behind them.",
+    reference=True,
+    widths=(64, 192, 384, 256, 256),
+    padding=2,
+    norm=None,
+    adaptive=True,
+    drop_first=True,
+)
 @register(
     "alexnet_grouped",
     title="AlexNet in two groups",
@@ -55,34 +53,29 @@ def output(units: int, num_classes: int) -> Linear:
     "normalisation has no parameters.",
 )
 def alexnet(
-    *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, groups: int = 1,
-    norm: Literal["before", "after"] | None = "before", padding: int = 0,
+    *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, groups: int = 1, norm: Norm = "before",
+    padding: int = 0, widths: Sequence[int] = (96, 256, 384, 384, 256), hidden: Sequence[int] = (4096, 4096),
+    batch_norm: bool = False, adaptive: bool = False, drop_first: bool = False,
 ) -> Sequential:  # fmt: skip
     """AlexNet for 227x227 images, or with padding=2 for 224x224 ones.
 
     groups: 2 as on the paper's two GPUs. norm: local response normalisation before the pool (the paper), after it, or
-    None. padding: of the first convolution.
+    None. padding: of the first convolution. widths: filters of the five convolutions. hidden: units of the hidden linear
+    layers. batch_norm: one behind each convolution (which has no bias then). adaptive: average the last maps to 6x6, so
+    that other sizes of image fit. drop_first: dropout in front of the hidden linear layers, not behind them.
     """
-    check(norm in ("before", "after", None), f"alexnet: norm is {norm!r}: it must be before, after or None")
-
-    def shrink(number: int) -> dict[str, Layer]:
-        parts: list[tuple[str, Layer]] = [(f"pool{number}", MaxPool2d(3, 2))]
-        if norm is not None:
-            place = 0 if norm == "before" else 1
-            parts.insert(place, (f"norm{number}", LocalResponseNorm(5, 1e-4, 0.75, 2.0, alpha_over_size=False)))
-        return dict(parts)
-
-    return Sequential({
-        "conv1": Conv2d(in_channels, 96, 11, stride=4, padding=padding), "relu1": ReLU(), **shrink(1),
-        "conv2": Conv2d(96, 256, 5, padding=2, groups=groups), "relu2": ReLU(), **shrink(2),
-        "conv3": Conv2d(256, 384, 3, padding=1), "relu3": ReLU(),
-        "conv4": Conv2d(384, 384, 3, padding=1, groups=groups), "relu4": ReLU(),
-        "conv5": Conv2d(384, 256, 3, padding=1, groups=groups), "relu5": ReLU(), "pool5": MaxPool2d(3, 2),
-        "flatten": Flatten(),
-        "fc6": Linear(256 * 6 * 6, 4096), "relu6": ReLU(), "drop6": Dropout(dropout),
-        "fc7": Linear(4096, 4096), "relu7": ReLU(), "drop7": Dropout(dropout),
-        "fc8": output(4096, num_classes),
-    })  # fmt: skip
+    a, b, c, d, e = counts(widths, "alexnet: widths", 5)
+    stages = [
+        Stage(a, 11, stride=4, padding=padding, lrn=True, pool=(3, 2)),
+        Stage(b, 5, padding=2, groups=groups, lrn=True, pool=(3, 2)),
+        Stage(c, 3, padding=1),
+        Stage(d, 3, padding=1, groups=groups),
+        Stage(e, 3, padding=1, groups=groups, pool=(3, 2)),
+    ]
+    return chain(
+        "alexnet", stages, 6, hidden=hidden, num_classes=num_classes, in_channels=in_channels, dropout=dropout,
+        norm=norm, batch_norm=batch_norm, adaptive=adaptive, drop_first=drop_first,
+    )  # fmt: skip
 
 
 @register(

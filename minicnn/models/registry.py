@@ -142,7 +142,8 @@ def create(name: str, *, device: str = "cpu", **given: Any) -> Layer:
     """Build a network with fresh weights: a function of `minicnn.manual_seed` and of nothing else.
 
     device: "cpu", "cuda" or "meta" (shapes only: any network in milliseconds, without memory).
-    given: the network's own options, such as num_classes or in_channels; `models.options(name)` lists them.
+    given: the network's own options, such as num_classes or in_channels; `models.options(name)` lists them. An option
+    called input_size, where there is one, is the height and width of the images.
     Its `.recipe` says how to make it again. Raises ArgumentError for an unknown name, with the nearest, or option, and
     for a value that is not plain data.
     """
@@ -157,6 +158,7 @@ def create(name: str, *, device: str = "cpu", **given: Any) -> Layer:
     for key in ("num_classes", "in_channels"):
         if given.get(key) is not None:  # some take None: no classifier
             count(given[key], f"models.create({name!r}): {key}")
+    _check_flags(entry, given)
     try:
         with default_device(device):
             model = entry.build(**{**entry.fixed, **given})
@@ -164,8 +166,23 @@ def create(name: str, *, device: str = "cpu", **given: Any) -> Layer:
         error.locate(f"models.create({name!r})")
         raise
     C, H, W = entry.info.input_shape
-    model.recipe = Recipe(entry.info.name, dict(given), (given.get("in_channels", C), H, W))
+    model.recipe = Recipe(
+        entry.info.name,
+        dict(given),
+        (given.get("in_channels", C), given.get("input_size", H), given.get("input_size", W)),
+    )
     return model
+
+
+def _check_flags(entry: _Entry, given: Mapping[str, Any]) -> None:
+    """An option that its builder declares as a bool must be one: batch_norm="no" would count as true."""
+    parameters = inspect.signature(entry.build).parameters
+    for key, value in given.items():
+        if parameters[key].annotation in (bool, "bool"):
+            check(
+                isinstance(value, bool),
+                f"models.create({entry.info.name!r}): {key} is {value!r}: it must be True or False",
+            )
 
 
 @functools.cache
