@@ -9,6 +9,7 @@ import numpy as np
 from ..autograd import no_grad
 from ..errors import MinicnnError, ShapeError, WindowError
 from ..tensor import Tensor
+from .containers import Container
 from .tracing import on_meta
 
 LARGEST = 4096
@@ -32,11 +33,17 @@ def advise(model: Any, inputs: tuple[Any, ...], error: ShapeError) -> None:
 
 
 def smallest_input(model: Any, channels: int) -> int | None:
-    """Height and width of the smallest square input that the model takes, by trying on the meta device; None if unknown."""
+    """Height and width of the smallest square input that the model takes, by trying on the meta device; None if unknown.
+
+    For a model in training the outputs for training only count too: an auxiliary classifier needs more than the rest.
+    """
     try:
         twin = on_meta(model)[0].eval()
     except MinicnnError:
         return None
+    for _, layer in twin.named_layers():
+        if isinstance(layer, Container):  # it alone decides what runs; the layers themselves stay in evaluation
+            layer.__dict__["training"] = model.training
 
     def outcome(size: int) -> str:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..errors import check
 from ..layers import Layer
 from .inception import Plan, Stack
 from .registry import register
@@ -57,12 +56,11 @@ def bn_inception(
 ) -> Layer:
     """BN-Inception for 224x224 images: (N, in_channels, H, W) -> (N, num_classes).
 
+    Other sizes: multiples of 32 from 64 on; the branches of a module with stride 2 do not agree on an odd map.
     dropout: none in the paper, because batch norm already regularises.
     separable: the first convolution, each colour by itself and then 1x1.
     caffe: the port's widths, biases, eps (1e-5) and average pools, which count their padding.
     """
-    for name, value in (("separable", separable), ("caffe", caffe)):
-        check(isinstance(value, bool), f"bn_inception: {name} is {value!r}: it must be True or False")
     proj = 128 if caffe else 96
     net = Stack(in_channels, bias=caffe, eps=1e-5 if caffe else 1e-3, count_pad=caffe)
     if separable:

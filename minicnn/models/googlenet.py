@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..errors import check
 from ..layers import AdaptiveAvgPool2d, AvgPool2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, ReLU, Sequential
 from .inception import PAPER, Plan, Stack, bottleneck, output
 from .registry import register
@@ -74,13 +73,6 @@ def googlenet(
     separable: the first convolution, each colour by itself and then 1x1 (the first row of the paper's table).
     torchvision: 3x3 windows in the branches called 5x5, a 2x2 window in the fourth pool, and heads for maps of any size.
     """
-    for name, value in (
-        ("aux", aux),
-        ("batch_norm", batch_norm),
-        ("separable", separable),
-        ("torchvision", torchvision),
-    ):
-        check(isinstance(value, bool), f"googlenet: {name} is {value!r}: it must be True or False")
     modules = {f"inception{name}": bottleneck(*row, window=3 if torchvision else 5) for name, row in MODULES.items()}
 
     def stage(number: int) -> dict[str, Plan]:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ArgumentError, check
+from ..geometry import is_integer
 from ..layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -144,9 +145,9 @@ def output(units: int, num_classes: int) -> Linear:
 
 
 def widths(name: str, given: Any, count: int) -> tuple[int, ...]:
-    """The numbers of filters of a module as a tuple. Raises ArgumentError unless there are `count`."""
-    good = isinstance(given, (tuple, list)) and len(given) == count
-    check(good, f"{name}: filters is {given!r}: it must hold {count} numbers of filters")
+    """The numbers of filters of a module as a tuple. Raises ArgumentError unless there are `count`, of at least 1."""
+    good = isinstance(given, (tuple, list)) and len(given) == count and all(is_integer(n) and n >= 1 for n in given)
+    check(good, f"{name}: filters is {given!r}: it must hold {count} numbers of filters, each at least 1")
     return tuple(given)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..errors import check
 from ..layers import AvgPool2d, Flatten, GlobalAvgPool2d, Layer, Sequential
 from .inception import Plan, Stack, output
 from .registry import register
@@ -78,7 +77,6 @@ def inception_v3(*, num_classes: int = 1000, in_channels: int = 3, dropout: floa
         network's loss is loss(logits) + 0.4*loss(aux); in evaluation it returns the logits only. The head needs maps of
         17x17, so in training the input must be about 299x299.
     """
-    check(isinstance(aux, bool), f"inception_v3: aux is {aux!r}: it must be True or False")
     net = Stack(in_channels).add({
         **STEM,
         "inception_a1": module_a(32), "inception_a2": module_a(64), "inception_a3": module_a(64),

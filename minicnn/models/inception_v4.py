@@ -181,7 +181,6 @@ def inception_resnet(
     """
     name = "inception_resnet"
     check(version in (1, 2), f"{name}: version is {version!r}: it must be 1 or 2")
-    check(isinstance(released, bool), f"{name}: released is {released!r}: it must be True or False")
     check(not released or version == 2, f"{name}: released is True with version={version}: only version 2 was released")
     counts = dict(zip("abc", three(name, blocks)))
     given = [scale] * 3 if is_number(scale) else scale
