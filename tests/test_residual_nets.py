@@ -207,6 +207,8 @@ def test_a_network_of_1001_layers_is_built_summarised_and_trained():
         ("resnext50_32x4d", {"cardinality": 3}, "groups is 3: it must divide"),
         ("resnet18", {"shortcut": "D"}, "shortcut is 'D': it must be A, B, C or None, which leaves the shortcuts out"),
         ("resnet18", {"shortcut": "A", "widths": (64, 32, 16, 8)}, "cannot go from 64 channels to 32"),
+        ("resnet18", {"stem": 0}, "resnet: stem is 0: it must be an integer of at least 1"),
+        ("preact_resnet18", {"stem": 6.5}, "preact_resnet: stem is 6.5"),
         ("resnet50", {"stride_on": "2x2"}, "stride_on is '2x2': it must be 1x1 or 3x3"),
         ("resnet50", {"caffe": "yes"}, "caffe is 'yes': it must be True or False"),
         ("resnet50", {"zero_gamma": 1}, "zero_gamma is 1: it must be True or False"),

@@ -75,6 +75,7 @@ def preact_resnet(
     blocks = counts(blocks, "preact_resnet: blocks")
     widths = counts(widths, "preact_resnet: widths", len(blocks))
     inner = None if bottleneck is None else counts(bottleneck, "preact_resnet: bottleneck", len(blocks))
+    count(stem, "preact_resnet: stem")
 
     def block(stage: int, number: int, channels: int, width: int, stride: int) -> Layer:
         if inner is None:

@@ -142,6 +142,7 @@ def resnet(
     blocks = counts(blocks, "resnet: blocks")
     widths = counts(widths, "resnet: widths", len(blocks))
     inner = None if bottleneck is None else counts(bottleneck, "resnet: bottleneck", len(blocks))
+    count(stem, "resnet: stem")
     count(cardinality, "resnet: cardinality")
     check(
         inner is not None or cardinality == 1,
