@@ -1,0 +1,289 @@
+"""Diagrams and receptive-field pictures: what they show, and that nothing overlaps or is cut off."""
+
+import itertools
+import re
+import xml.etree.ElementTree as xml
+
+import pytest
+
+from minicnn import models, ops
+from minicnn.errors import ArgumentError, ShapeError
+from minicnn.inspect import diagram
+from minicnn.inspect.structure import Block, Chain, Dense, Fork, Heads, Op, Repeat, Web, records, structure
+from minicnn.layers import (
+    Add,
+    AvgPool2d,
+    BatchNorm2d,
+    Cat,
+    Concat,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Graph,
+    Identity,
+    Layer,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Residual,
+    Sequential,
+    trace,
+)
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def conv(channels, filters, window=3, stride=1):
+    return Conv2d(channels, filters, window, stride, padding=window // 2)
+
+
+def apart(a, b, slack):
+    return (
+        a.x + a.width <= b.x + slack or b.x + b.width <= a.x + slack
+        or a.y + a.height <= b.y + slack or b.y + b.height <= a.y + slack
+    )  # fmt: skip
+
+
+def check_picture(picture):
+    """Well-formed, nothing on top of something else, nothing outside."""
+    root = xml.fromstring(picture.svg)
+    assert root.tag == SVG + "svg" and root.get("viewBox") == " ".join(f"{v:g}" for v in picture.view[:4])
+    assert len(picture.svg) < 200_000
+    assert all(apart(a, b, 0.1) for a, b in itertools.combinations(picture.boxes, 2))
+    assert all(apart(a, b, 1.5) for a, b in itertools.combinations(picture.texts, 2))
+    assert all(apart(a, b, 1.5) for a in picture.texts for b in picture.boxes)
+    x, y, width, height, _ = picture.view
+    for box in picture.boxes + picture.texts:
+        assert x <= box.x and y <= box.y and box.x + box.width <= x + width and box.y + box.height <= y + height
+    # What the file itself says, read without the canvas.
+    for rect in root.iter(SVG + "rect"):
+        left, top = float(rect.get("x")), float(rect.get("y"))
+        assert x <= left and left + float(rect.get("width")) <= x + width
+        assert y <= top and top + float(rect.get("height")) <= y + height
+    for text in root.iter(SVG + "text"):
+        assert x < float(text.get("x")) < x + width and y < float(text.get("y")) < y + height and text.text
+    return root
+
+
+def texts(picture):
+    return [text.text for text in xml.fromstring(picture.svg).iter(SVG + "text")]
+
+
+def parts(model, shape):
+    return structure(trace(model, shape))
+
+
+ZOO = (
+    "lenet5", "alexnet", "vgg_e", "nin_imagenet", "googlenet_aux", "inception_v3_aux", "inception_v4", "resnet152",
+    "plain34", "resnext50_32x4d", "inception_resnet_v1", "densenet264", "preact_resnet50", "xception", "wrn_28_10_cifar10",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_networks_of_the_zoo(name):
+    picture = diagram(name)
+    root = check_picture(picture)
+    assert root.find(SVG + "title").text.startswith(models.info(name).title)
+    found = trace(models.create(name, device="meta"), models.info(name).input_shape)
+    ran = sorted(record.path for record in found.records if record.leaf)
+    assert sorted(record.path for record in records(structure(found)) if record.leaf) == ran
+    shown = [name for box in picture.boxes for name in box.names]
+    assert len(shown) == len(set(shown)) and set(shown) <= {*ran, "input"}
+
+
+def test_a_thousand_layers_are_folded():
+    picture = diagram("cifar_preact_resnet1001")
+    check_picture(picture)
+    assert sum("110 times" in text for text in texts(picture)) == 3 and len(picture.svg) < 50_000
+
+
+def test_a_chain_says_the_sizes_and_the_counts():
+    shown = texts(diagram("alexnet"))
+    for text in ("AlexNet", "conv1", "conv 11x11 /4", "55x55x96", "34,944", "max 3x3 /2", "fc6", "37,752,832", "1000"):
+        assert text in shown
+    assert "62,378,344 parameters, 1,135,256,096 multiply-adds for one input" in shown
+    assert "conv 5x5, 2 groups" in texts(diagram("alexnet_grouped"))
+
+
+def test_boxes_are_to_scale():
+    boxes = {box.names[0]: box for box in diagram("vgg_d").boxes}
+    fronts = {name: box.height / 1.3 for name, box in boxes.items() if name.startswith("conv")}
+    assert fronts["conv1_1"] / fronts["conv3_1"] == pytest.approx((224 / 56) ** 0.5, rel=0.02)
+    strip, depth = 4, 0.3  # the ReLU, and the perspective, which add to the width
+    width = {name: boxes[name].width - depth * fronts[name] - strip for name in fronts}
+    assert width["conv4_1"] / width["conv1_2"] == pytest.approx((512 / 64) ** 0.5, rel=0.02)
+
+
+def test_small_layers_join_the_box_beside_them():
+    model = Sequential(conv(3, 4), BatchNorm2d(4), ReLU(), MaxPool2d(2), Flatten(), Linear(64, 5), Dropout(0.5))
+    first, pool, last = parts(model, (3, 8, 8)).parts
+    assert [[r.kind for r in op.records] for op in (first, pool, last)] == [
+        ["Conv2d", "BatchNorm2d", "ReLU"], ["MaxPool2d", "Flatten"], ["Linear", "Dropout"],
+    ]  # fmt: skip
+    before = Sequential(BatchNorm2d(3), ReLU(), conv(3, 4), BatchNorm2d(4), conv(4, 4), ReLU())
+    assert [[r.path for r in op.records] for op in parts(before, (3, 8, 8)).parts] == [["0", "1", "2"], ["3", "4", "5"]]
+
+
+def test_branches_sums_and_dense_blocks():
+    (block,) = parts(Concat(conv(3, 4), Sequential(conv(3, 2), conv(2, 6)), Identity()), (3, 8, 8)).parts
+    assert isinstance(block, Fork) and [len(branch.parts) for branch in block.branches] == [1, 2, 0]
+    assert block.join.record.kind == "Cat" and [r.kind for r in block.join.before] == ["Identity"]
+
+    chain = parts(Sequential(Residual(conv(3, 3)), Residual(conv(3, 4, 1), conv(3, 4), ReLU())), (3, 8, 8))
+    plain, projected = chain.parts
+    assert isinstance(plain, Block) and isinstance(projected.inner.parts[0], Fork)
+    assert [r.kind for r in projected.inner.parts[0].join.after] == ["ReLU"]
+
+    def layer(channels):
+        return Concat(Identity(), Sequential(BatchNorm2d(channels), conv(channels, 2)))
+
+    (dense,) = parts(Sequential(*[layer(3 + 2 * n) for n in range(7)]), (3, 8, 8)).parts
+    assert isinstance(dense, Dense) and len(dense.steps) == 7
+    picture = diagram(Sequential(*[layer(3 + 2 * n) for n in range(7)]), (3, 8, 8))
+    check_picture(picture)
+    assert "dense block: 7 layers, 2 new channels each" in texts(picture) and "4 more" in texts(picture)
+    assert picture.svg.count('class="m-arc"') == 5 * 4 / 2
+
+
+def test_equal_blocks_are_drawn_once():
+    model = Sequential({f"block{n}": Residual(conv(3, 3)) for n in range(6)})
+    (repeat,) = parts(model, (3, 8, 8)).parts
+    assert isinstance(repeat, Repeat) and len(repeat.others) == 5
+    assert "block0 ... block5: 6 times" in texts(diagram(model, (3, 8, 8)))
+    few, many = Sequential(*[conv(3, 3) for _ in range(4)]), Sequential(*[conv(3, 3) for _ in range(5)])
+    assert len(parts(few, (3, 8, 8)).parts) == 4 and len(parts(many, (3, 8, 8)).parts) == 1
+    assert "5 times" in texts(diagram(many, (3, 8, 8)))
+
+
+def heads():
+    return Graph(
+        {
+            "stem": (conv(3, 4), "input"),
+            "left": (conv(4, 4), "stem"),
+            "right": (Sequential(conv(4, 2), conv(2, 4)), "stem"),
+            "sum": (Add(), "left", "right", "stem"),
+            "pool": (GlobalAvgPool2d(), "sum"),
+            "flat": (Flatten(), "pool"),
+            "fc": (Linear(4, 10), "flat"),
+            "aux": (Sequential(AvgPool2d(4), Flatten(), Linear(16, 10)), "sum"),
+        },
+        outputs="fc",
+        training_outputs="aux",
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_heads_leave_the_main_way(training):
+    model = heads().train(training)
+    chain = parts(model, (3, 8, 8))
+    assert [type(part) for part in chain.parts] == [Op, Fork, Heads, Op, Op]
+    assert len(chain.parts[1].branches) == 3
+    picture = diagram(model, (3, 8, 8))
+    check_picture(picture)
+    assert "aux" in texts(picture) and model.training is training
+
+
+def test_a_graph_that_is_neither_chain_nor_fork():
+    model = Graph(
+        {
+            "a": (conv(3, 4), "input"), "b": (conv(4, 4), "a"), "c": (Cat(), "a", "b"), "d": (conv(8, 4), "c"),
+            "e": (Cat(), "b", "d"), "f": (Cat(), "a", "e"), "end": (conv(12, 2), "f"),
+        }
+    )  # fmt: skip
+    chain = parts(model, (3, 8, 8))
+    fork = chain.parts[1]  # from a to f: the input passed on, and b to e
+    assert isinstance(fork, Fork) and not fork.branches[0].parts
+    assert isinstance(fork.branches[1].parts[0], Web) and fork.branches[1].parts[0].reads == [(-1,), (-1, 0), (1,)]
+    assert sorted(r.path for r in records(chain)) == ["a", "b", "c", "d", "e", "end", "f"]
+    check_picture(diagram(model, (3, 8, 8)))
+
+
+class Own(Layer):
+    """A block of one's own, with a sum outside any layer."""
+
+    def __init__(self, channels):
+        self.conv = conv(channels, channels)
+        self.scale = conv(channels, channels, 1)
+
+    def forward(self, x):
+        return ops.relu(self.conv(x) + self.scale(x))
+
+
+class Whole(Layer):
+    def __init__(self):
+        self.first, self.own, self.last = conv(3, 4), Own(4), conv(8, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(ops.cat([self.own(x), x]))
+
+
+def test_layers_of_ones_own_are_one_box():
+    chain = parts(Sequential(conv(3, 4), Own(4), MaxPool2d(2)), (3, 8, 8))
+    assert [part.record.kind for part in chain.parts] == ["Conv2d", "Own", "MaxPool2d"]
+    picture = diagram(Sequential(conv(3, 4), Own(4), MaxPool2d(2)), (3, 8, 8))
+    check_picture(picture)
+    assert "Own" in texts(picture)
+    # A whole network with a forward of its own is drawn by what reads what.
+    shown = {record.path for record in records(parts(Whole(), (3, 8, 8)))}
+    assert shown == {"first", "own", "last"}
+    check_picture(diagram(Whole(), (3, 8, 8)))
+
+
+class Special(Sequential):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+@pytest.mark.parametrize("model", [Linear(3, 4), Special(Linear(3, 4)), Sequential(Linear(3, 4), ReLU()), Sequential()])
+def test_small_and_odd_models(model):
+    check_picture(diagram(model, (3,)))
+
+
+def test_shared_layers_are_drawn_where_they_run():
+    shared = conv(3, 3)
+    model = Sequential(shared, MaxPool2d(2), shared)
+    assert [part.record.path for part in parts(model, (3, 8, 8)).parts] == ["0", "1", "0"]
+    check_picture(diagram(model, (3, 8, 8)))
+
+
+def test_names_are_escaped():
+    picture = diagram(Sequential({'<script>&"': conv(3, 4)}), (3, 8, 8))
+    check_picture(picture)
+    assert '<script>&"' in texts(picture) and "<script>" not in picture.svg
+
+
+def test_a_picture_is_shown_saved_and_printed(tmp_path):
+    picture = diagram("lenet5")
+    assert picture._repr_svg_() == picture.svg == str(picture) and "LeNet-5" in repr(picture)
+    picture.save(tmp_path / "new" / "lenet5.svg")
+    assert (tmp_path / "new" / "lenet5.svg").read_text(encoding="utf-8") == picture.svg
+    assert "prefers-color-scheme:dark" in picture.svg and not re.search(r"var\(|url\(|<image|href", picture.svg)
+
+
+def test_drawing_leaves_the_model_alone():
+    model = models.create("alexnet_cifar")
+    before = model.state_dict()
+    assert diagram(model).svg == diagram("alexnet_cifar").svg
+    assert model.training and all((model.state_dict()[key].numpy() == before[key].numpy()).all() for key in before)
+
+
+@pytest.mark.parametrize(
+    "arguments, error, words",
+    [
+        (("alexnett",), ArgumentError, "did you mean alexnet"),
+        ((3,), ArgumentError, "diagram: model is int: it must be a Layer"),
+        ((Sequential(conv(3, 4)),), ArgumentError, "diagram: input_shape is missing"),
+        (("alexnet", (3, 20, 20)), ShapeError, "window does not fit"),
+        (("alexnet", (3, 0, 20)), ArgumentError, "input_shape is"),
+        ((Sequential(conv(3, 4)), (4, 8, 8)), ShapeError, "4 channels"),
+    ],
+)
+def test_what_cannot_be_drawn(arguments, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        diagram(*arguments)
+
+
+def test_chain_of_an_empty_network():
+    assert isinstance(parts(Sequential(), (3, 8, 8)), Chain)
