@@ -152,9 +152,14 @@ app.command("train")(training_command(Job()))
 
 @app.command()
 def summary(
-    name: Annotated[str, typer.Argument(help="A network of the zoo, such as alexnet.")],
+    name: Annotated[str, typer.Argument(help="A network of the zoo, such as alexnet, or a Caffe .prototxt file.")],
     input: Annotated[str | None, typer.Option(help="Another input shape, as CxHxW: 3x224x224.")] = None,
     format: Annotated[str, typer.Option(help="text, markdown, latex, html or json.")] = "text",
+    depth: Annotated[int | None, typer.Option(help="Levels of containers to show; the rest is folded.", min=1)] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Columns of text; default: the terminal's, or 80 in a file.", min=40)
+    ] = None,
+    formulas: Annotated[bool, typer.Option(help="Show the arithmetic below each layer.")] = True,
 ) -> None:
     """The layers of a network: sizes, parameters, multiply-adds, receptive fields."""
     from .inspect import summary as summarise
@@ -168,7 +173,16 @@ def summary(
         if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
             raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint="--input")
         shape = (int(parts[0]), int(parts[1]), int(parts[2]))
-    print(getattr(summarise(name, shape), f"to_{format}")())
+    network: Any = name
+    if name.endswith(".prototxt"):
+        from .io import load_prototxt
+
+        network = load_prototxt(Path(name), input_shape=shape, device="meta")
+    whole = summarise(network, shape, depth)
+    if format == "text":
+        whole.print(width, formulas)
+    else:
+        print(getattr(whole, f"to_{format}")())
 
 
 @app.command()

@@ -115,7 +115,7 @@ def output_formula(size: int, window: int, stride: int, before: int, after: int,
     padding = f"2*{before}" if before == after else f"{before} + {after}"
     span = f"{window}" if dilation == 1 else f"{dilation}*({window} - 1) - 1"
     value = (size + before + after - dilation * (window - 1) - 1) / stride + 1
-    shown = f"{value:.0f}" if value == int(value) else f"{value:.4g}"
+    shown = f"{value:.0f}" if value == int(value) else f"{value:.4g}" if value < 1000 else f"{value:.6g}"
     return f"({size} + {padding} - {span})/{stride} + 1 = {shown}"
 
 
@@ -272,18 +272,56 @@ def elements(shape: Shape) -> int:
     return math.prod(shape)
 
 
+class Gemm(NamedTuple):
+    """The matrix products behind a layer for one input: `groups` of them, each (M x K) times (K x N).
+
+    The letters are those of kernels/minicnn.h, not those of a convolution's arguments.
+    """
+
+    M: int
+    N: int
+    K: int
+    groups: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of all of them."""
+        return self.groups * self.M * self.N * self.K
+
+
 class Field(NamedTuple):
     """Receptive field along one axis, in input pixels: its size, the jump between neighbours, and where the centre of
     the first one lies (0.5 is the centre of the first pixel).
 
+    Jumps are whole numbers, but behind a transposed convolution or an adaptive pool whose windows differ. Sizes are
+    those of the outputs that see most.
     Source: Dang-Ha 2017; Araujo, Norris and Sim 2019, doi:10.23915/distill.00021.
     """
 
     size: int = 1
-    jump: int = 1
+    jump: float = 1
     start: float = 0.5
 
-    def through(self, window: int, stride: int = 1, before: int = 0, dilation: int = 1) -> Field:
+    def through(self, window: int, stride: float = 1, before: int = 0, dilation: int = 1) -> Field:
         """The field after one more window."""
         reach = dilation * (window - 1)
-        return Field(self.size + reach * self.jump, self.jump * stride, self.start + (reach / 2 - before) * self.jump)
+        size = self.size + math.ceil(reach * self.jump)
+        return Field(size, self.jump * stride, self.start + (reach / 2 - before) * self.jump)
+
+    def through_transposed(self, window: int, stride: int = 1, before: int = 0, dilation: int = 1) -> Field:
+        """The field after a transposed convolution, of the outputs that meet the most inputs.
+
+        Output y meets the inputs i with y = i*stride - before + dilation*r for a tap r of the window.
+        """
+        reach = dilation * (window - 1)
+        step = math.lcm(stride, dilation)  # between the taps that meet an input at the same y
+        inputs = reach // step * (step // stride)
+        jump = self.jump // stride if self.jump % stride == 0 else self.jump / stride
+        size = self.size + math.ceil(inputs * self.jump)
+        return Field(size, jump, self.start + (before - reach / 2) * self.jump / stride)
+
+    def joined(self, other: Field) -> Field:
+        """What two branches see together, where they meet."""
+        first = min(self.start - self.size / 2, other.start - other.size / 2)
+        last = max(self.start + self.size / 2, other.start + other.size / 2)
+        return Field(math.ceil(last - first), max(self.jump, other.jump), (first + last) / 2)

@@ -1,8 +1,13 @@
-"""The meta backend: shapes and dtypes without memory. Its kernels do nothing: the ops compute every shape."""
+"""The meta backend: shapes and dtypes without memory. Its kernels do nothing: the ops compute every shape.
+
+The kernels that multiply and add tell a listener how often, so that whoever runs a model here can count what it computes.
+"""
 
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +47,14 @@ class MetaArray:
         return f"MetaArray(shape={self.shape}, dtype={self.dtype})"
 
 
+class _Listening(threading.local):
+    listener: Callable[[int], None] | None = None
+
+
+listening = _Listening()
+"""Whom this thread's kernels tell their multiply-adds."""
+
+
 class Meta:
     """Answers to every kernel's name with a function that does nothing."""
 
@@ -68,10 +81,27 @@ class Meta:
         # Elements of zero bytes: NumPy does the index arithmetic and takes no memory.
         return MetaArray(np.empty(x.shape, "V0")[index].shape, x.dtype)
 
+    def conv2d(self, x: Any, weight: Any, bias: Any, geometry: Any, relu: bool, out: MetaArray) -> None:
+        _tell(geometry.macs)
+
+    def conv2d_input_grad(self, dy: Any, weight: Any, geometry: Any, out: MetaArray) -> None:
+        _tell(geometry.macs)
+
+    def linear(self, x: MetaArray, weight: Any, bias: Any, relu: bool, out: MetaArray) -> None:
+        _tell(out.size * x.shape[-1])
+
+    def matmul(self, a: MetaArray, b: Any, out: MetaArray) -> None:
+        _tell(out.size * a.shape[-1])
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         return _nothing
+
+
+def _tell(macs: int) -> None:
+    if listening.listener is not None:
+        listening.listener(macs)
 
 
 def _nothing(*arrays: Any, **attributes: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-from ..geometry import Field
-from ..layers import Linear, Trace
+from ..geometry import Field, bins
+from ..layers import AdaptiveAvgPool2d, ConvTranspose2d, Linear, Trace, ZeroPad2d
 from ..layers.tracing import Record
 
 
@@ -23,47 +24,80 @@ class _Seen(NamedTuple):
 
 
 def fields(trace: Trace) -> list[FieldPair | None]:
-    """The receptive field of every record; for a container that of its last layer. None where the input is no map.
+    """The receptive field of every record; for a container that of its last layer. None where it is not known.
 
-    Where branches meet, the widest counts. What a layer without a window does (ReLU, a layer of one's own) counts as
-    element by element.
+    Where branches meet, all that they see together counts. A layer without a window that keeps the size of the map
+    (ReLU, a layer of one's own) counts as element by element; one that makes a vector of a map sees all of it. Behind a
+    layer of one's own that changes the size of the map without telling its `window`, nothing is known; nor is it where
+    the input is no map.
     """
     if len(trace.input_shape) != 3:
         return [None] * len(trace.records)
     start = _Seen(FieldPair(Field(), Field()), (trace.input_shape[1], trace.input_shape[2]))
-    seen: dict[int, _Seen] = {-1: start}
+    seen: dict[int, _Seen | None] = {-1: start}
     result: list[FieldPair | None] = [None] * len(trace.records)
     for record in trace.records:
         if record.leaf:
-            seen[record.index] = _through(
-                record, _widest([seen[source] for source in record.sources if source in seen] or [start])
-            )
-            result[record.index] = seen[record.index].field
+            after = seen[record.index] = _through(record, [seen.get(source) for source in record.sources])
+            result[record.index] = after.field if after is not None else None
     for record in reversed(trace.records):  # children stand behind their parents
-        if record.parent >= 0 and result[record.parent] is None:
+        if record.parent >= 0 and result[record.parent] is None and not trace.records[record.parent].leaf:
             result[record.parent] = result[record.index]
     return result
 
 
-def _widest(several: list[_Seen]) -> _Seen:
-    first = several[0]
-    if len(several) == 1:
-        return first
-    axes = [max((one.field[axis] for one in several), key=lambda field: field.size) for axis in (0, 1)]
-    return _Seen(FieldPair(axes[0], axes[1]), first.extent)
-
-
-def _through(record: Record, seen: _Seen) -> _Seen:
-    field, extent = seen.field, seen.extent
-    window = record.layer.window(record.input) if len(record.input) == 3 else None
-    if window is not None:
-        top, _, left, _ = window.padding
-        field = FieldPair(
-            field.vertical.through(window.size[0], window.stride[0], top, window.dilation[0]),
-            field.horizontal.through(window.size[1], window.stride[1], left, window.dilation[1]),
-        )
-    elif isinstance(record.layer, Linear) and len(record.output) == 1:
+def _through(record: Record, sources: list[_Seen | None]) -> _Seen | None:
+    """What the outputs of this call see, when its inputs see `sources`."""
+    known = [source for source in sources if source is not None]
+    if not known or len(known) < len(sources):
+        return None
+    field, extent = known[0]
+    for other in known[1:]:
+        if other.field != field:
+            field = FieldPair(*[mine.joined(its) for mine, its in zip(field, other.field)])
+    before, after = record.input, record.output
+    if len(after) == 3 and len(before) == 3:
+        through = _window(record, field)
+        return None if through is None else _Seen(through, (after[1], after[2]))
+    mixes = isinstance(record.layer, Linear) or math.prod(after) != math.prod(before)
+    if len(after) == 1 and mixes:  # each number sees the whole map
         field, extent = FieldPair(field.vertical.through(extent[0]), field.horizontal.through(extent[1])), (1, 1)
-    if len(record.output) == 3:
-        extent = (record.output[1], record.output[2])
     return _Seen(field, extent)
+
+
+def _window(record: Record, field: FieldPair) -> FieldPair | None:
+    layer, before, after = record.layer, record.input, record.output
+    window = layer.window(before)
+    if window is not None:
+        return FieldPair(
+            *[
+                field[axis].through(
+                    window.size[axis], window.stride[axis], window.padding[2 * axis], window.dilation[axis]
+                )
+                for axis in (0, 1)
+            ]
+        )
+    if isinstance(layer, ConvTranspose2d):
+        return FieldPair(
+            *[
+                field[axis].through_transposed(
+                    layer.kernel_size[axis], layer.stride[axis], layer.padding[2 * axis], layer.dilation[axis]
+                )
+                for axis in (0, 1)
+            ]
+        )
+    if isinstance(layer, AdaptiveAvgPool2d):
+        return FieldPair(*[_adaptive(field[axis], before[1 + axis], after[1 + axis]) for axis in (0, 1)])
+    if isinstance(layer, ZeroPad2d):
+        return FieldPair(*[field[axis].through(1, 1, layer.padding[2 * axis]) for axis in (0, 1)])
+    return field if before[1:] == after[1:] else None
+
+
+def _adaptive(field: Field, size: int, places: int) -> Field:
+    """Behind windows that differ in size: the largest one, and the average jump."""
+    longest = max(end - start for start, end in bins(size, places))
+    stride = size / places
+    first = field.through(bins(size, places)[0][1])
+    return Field(
+        field.through(longest).size, field.jump * (int(stride) if stride == int(stride) else stride), first.start
+    )

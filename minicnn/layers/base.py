@@ -9,7 +9,7 @@ from .. import geometry
 from ..autograd import no_grad
 from ..backends import as_dtype
 from ..errors import ArgumentError, CheckpointError, DTypeError, MinicnnError, ShapeError, calls, check, where
-from ..geometry import Shape
+from ..geometry import Gemm, Shape
 from ..tensor import Tensor
 from .parameter import Parameter
 from .window import Window
@@ -370,12 +370,26 @@ class Layer:
 
     def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
         """How the output size comes about, with the numbers put in: `(227 + 2*0 - 11)/4 + 1 = 55`; "" if it stays."""
-        window = self.window(input_shapes[0]) if len(input_shapes[0]) == 3 else None
+        window = self.window(input_shapes[0]) if input_shapes and len(input_shapes[0]) == 3 else None
         return "" if window is None else window.formula(input_shapes[0])
+
+    def size_note(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        """What the rounding in `size_formula` left over: `not seen at the end: 1 row and 1 column`; "" if nothing."""
+        window = self.window(input_shapes[0]) if input_shapes and len(input_shapes[0]) == 3 else None
+        return "" if window is None else window.rounding(input_shapes[0])
+
+    def gemm(self, input_shape: Shape, output_shape: Shape) -> Gemm | None:
+        """The matrix product that it comes down to, for one sample, or None."""
+        return None
 
     def macs(self, input_shape: Shape, output_shape: Shape) -> int:
         """Multiply-adds for one sample, shapes without the batch; convolutions and linear layers have some."""
-        return 0
+        product = self.gemm(input_shape, output_shape)
+        return 0 if product is None else product.macs
+
+    def macs_formula(self, input_shape: Shape, output_shape: Shape) -> str:
+        """How the multiply-adds are counted, with the numbers put in: `55*55*96 * 11*11*3`; "" without any."""
+        return ""
 
     def parameter_formula(self) -> str:
         """How its own parameters are counted, with the numbers put in: `(11*11*3 + 1)*96`; "" without any."""

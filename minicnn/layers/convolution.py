@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from .. import geometry, ops
 from ..errors import ArgumentError, check
-from ..geometry import Padding, Pair, Shape
+from ..geometry import Gemm, Padding, Pair, Shape
 from ..tensor import Tensor
 from . import init
 from .base import Layer, compact, count
 from .parameter import new_parameter
-from .window import Window
+from .window import Window, by
 
 
 class _Convolution(Layer):
@@ -39,11 +39,15 @@ class _Convolution(Layer):
     bias: Tensor | None
 
     def parameter_formula(self) -> str:
-        (R, S), C = self.kernel_size, self.in_channels // self.groups
-        per_filter = f"{R}*{S}*{C}"
+        R, S = self.kernel_size
+        per_filter = f"{R}*{S}*{self._part(self.in_channels)}"
         return (
             f"({per_filter} + 1)*{self.out_channels}" if self.bias is not None else f"{per_filter}*{self.out_channels}"
         )
+
+    def _part(self, channels: int) -> str:
+        """The channels of one group: 96, or 96/2 in two groups."""
+        return f"{channels}" if self.groups == 1 else "1" if self.groups == channels else f"{channels}/{self.groups}"
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={compact(self.kernel_size)}"]
@@ -109,10 +113,14 @@ class Conv2d(_Convolution):
     def window(self, input_shape: Shape) -> Window:
         return Window(self.kernel_size, self.stride, self.padding, self.dilation)
 
-    def macs(self, input_shape: Shape, output_shape: Shape) -> int:
-        K, P, Q = output_shape
-        R, S = self.kernel_size
-        return K * P * Q * (self.in_channels // self.groups) * R * S
+    def gemm(self, input_shape: Shape, output_shape: Shape) -> Gemm:
+        """Filters by pixels by the numbers under the window: the weights times the columns of `im2col`, group by group."""
+        (K, P, Q), (R, S), G = output_shape, self.kernel_size, self.groups
+        return Gemm(K // G, P * Q, self.in_channels // G * R * S, G)
+
+    def macs_formula(self, input_shape: Shape, output_shape: Shape) -> str:
+        (K, P, Q), (R, S) = output_shape, self.kernel_size
+        return f"{P}*{Q}*{K} * {R}*{S}*{self._part(self.in_channels)}"
 
 
 class ConvTranspose2d(_Convolution):
@@ -144,17 +152,21 @@ class ConvTranspose2d(_Convolution):
         )
 
     def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
-        shown = []
+        axes = []
         for axis in (0, 1):
             size, border = input_shapes[0][1 + axis], sum(self.padding[2 * axis : 2 * axis + 2])
             reach = f"{self.dilation[axis]}*({self.kernel_size[axis]} - 1) + {self.output_padding[axis]} + 1"
-            shown.append(f"({size} - 1)*{self.stride[axis]} - {border} + {reach} = {output_shape[1 + axis]}")
-        return shown[0] if shown[0] == shown[1] else f"{shown[0]} by {shown[1]}"
+            axes.append(f"({size} - 1)*{self.stride[axis]} - {border} + {reach} = {output_shape[1 + axis]}")
+        return by(axes)
 
-    def macs(self, input_shape: Shape, output_shape: Shape) -> int:
-        C, P, Q = input_shape
-        R, S = self.kernel_size
-        return C * P * Q * (self.out_channels // self.groups) * R * S
+    def gemm(self, input_shape: Shape, output_shape: Shape) -> Gemm:
+        """The window's numbers by input pixels by input channels: columns that `col2im` adds up, group by group."""
+        (C, P, Q), (R, S), G = input_shape, self.kernel_size, self.groups
+        return Gemm(self.out_channels // G * R * S, P * Q, C // G, G)
+
+    def macs_formula(self, input_shape: Shape, output_shape: Shape) -> str:
+        (C, P, Q), (R, S) = input_shape, self.kernel_size
+        return f"{P}*{Q}*{C} * {R}*{S}*{self._part(self.out_channels)}"
 
     def extra_repr(self) -> str:
         more = "" if self.output_padding == (0, 0) else f", output_padding={compact(self.output_padding)}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .. import ops
-from ..geometry import Shape
+from ..geometry import Gemm, Shape
 from ..tensor import Tensor
 from . import init
 from .base import Layer, count
@@ -30,11 +31,13 @@ class Linear(Layer):
         """forward with the ReLU behind it."""
         return ops.linear(x, self.weight, self.bias, relu=relu)
 
-    def macs(self, input_shape: Shape, output_shape: Shape) -> int:
-        rows = 1
-        for size in output_shape[:-1]:
-            rows *= size
-        return rows * self.in_features * self.out_features
+    def gemm(self, input_shape: Shape, output_shape: Shape) -> Gemm:
+        """Samples by outputs by inputs; for one sample there is one row, so that it is a matrix times a vector."""
+        return Gemm(math.prod(output_shape[:-1]), self.out_features, self.in_features)
+
+    def macs_formula(self, input_shape: Shape, output_shape: Shape) -> str:
+        rows = "".join(f"{size}*" for size in output_shape[:-1])
+        return f"{rows}{self.out_features} * {self.in_features}"
 
     def parameter_formula(self) -> str:
         return (

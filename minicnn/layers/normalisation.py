@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
 from ..errors import check
-from ..geometry import is_number
+from ..geometry import Shape, is_number
 from ..tensor import Tensor
 from .base import Layer, count
 from .parameter import new_array, new_parameter
@@ -96,6 +97,9 @@ class LocalResponseNorm(Layer):
         return ops.local_response_norm(
             x, self.size, self.alpha, self.beta, self.k, alpha_over_size=self.alpha_over_size
         )
+
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        return f"sums over {self.size} neighbouring channels: the size stays"
 
     def extra_repr(self) -> str:
         text = f"{self.size}, alpha={self.alpha:g}, beta={self.beta:g}, k={self.k:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .. import geometry, ops
@@ -9,7 +10,7 @@ from ..errors import check
 from ..geometry import Padding, Pair, Shape
 from ..tensor import Tensor
 from .base import Layer, compact
-from .window import Window
+from .window import Window, by
 
 
 class _Pool2d(Layer):
@@ -88,6 +89,15 @@ class AdaptiveAvgPool2d(Layer):
         if H % P or W % Q:
             return None  # the windows differ in size
         return Window((H // P, W // Q), (H // P, W // Q), (0, 0, 0, 0))
+
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        if len(input_shapes[0]) != 3 or self.window(input_shapes[0]) is not None:
+            return super().size_formula(input_shapes, output_shape)
+        axes = []
+        for size, places in zip(input_shapes[0][1:], self.output_size):
+            lengths = sorted({end - start for start, end in geometry.bins(size, places)})
+            axes.append(f"{places} windows of {' or '.join(map(str, lengths))} over {size}")
+        return by(axes)
 
     def extra_repr(self) -> str:
         return f"output_size={compact(self.output_size)}"

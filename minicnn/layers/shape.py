@@ -11,6 +11,7 @@ from ..errors import ShapeError, check
 from ..geometry import Padding, Shape
 from ..tensor import Tensor, as_tensor
 from .base import Layer, compact, count
+from .window import Window, by
 
 
 class Identity(Layer):
@@ -34,7 +35,7 @@ class Flatten(Layer):
         return ops.flatten(x, self.start)
 
     def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
-        return f"{'*'.join(map(str, input_shapes[0]))} = {output_shape[0]}" if len(output_shape) == 1 else ""
+        return f"{'*'.join(map(str, input_shapes[0]))} = {output_shape[0]:,}" if len(output_shape) == 1 else ""
 
     def extra_repr(self) -> str:
         return "" if self.start == 1 else f"start={self.start}"
@@ -52,6 +53,10 @@ class ZeroPad2d(Layer):
     def forward(self, x: Any) -> Tensor:
         top, bottom, left, right = self.padding
         return ops.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        sides = zip(input_shapes[0][-2:], self.padding[::2], self.padding[1::2])
+        return by([f"{size} + {before} + {after} = {size + before + after}" for size, before, after in sides])
 
     def extra_repr(self) -> str:
         return f"padding={compact(self.padding)}"
@@ -74,6 +79,14 @@ class PadShortcut(Layer):
         y = x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
         missing = self.channels - x.shape[1]
         return ops.pad(y, ((0, 0), (0, missing), (0, 0), (0, 0))) if missing else y
+
+    def window(self, input_shape: Shape) -> Window | None:
+        return Window((1, 1), (self.stride, self.stride), (0, 0, 0, 0)) if self.stride > 1 else None
+
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        channels = input_shapes[0][0]
+        more = f"{channels} + {self.channels - channels} of zeros = {self.channels} channels"
+        return "; ".join(filter(None, (super().size_formula(input_shapes, output_shape), more)))
 
     def extra_repr(self) -> str:
         return f"{self.channels}, stride={self.stride}"
@@ -105,6 +118,10 @@ class Add(Layer):
             )
         return functools.reduce(ops.add, [x if c == 1 else x * c for x, c in zip(inputs, self.coefficients)])
 
+    def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
+        weights = "" if self.coefficients is None else f", times {' and '.join(f'{c:g}' for c in self.coefficients)}"
+        return f"sum of {len(input_shapes)} inputs of {'x'.join(map(str, output_shape))}{weights}"
+
     def extra_repr(self) -> str:
         return "" if self.coefficients is None else f"coefficients={self.coefficients}"
 
@@ -122,7 +139,7 @@ class Cat(Layer):
     def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
         if self.axis != 1:
             return ""
-        return f"{' + '.join(str(shape[0]) for shape in input_shapes)} = {output_shape[0]} channels"
+        return f"{' + '.join(str(shape[0]) for shape in input_shapes)} = {output_shape[0]:,} channels"
 
     def extra_repr(self) -> str:
         return "" if self.axis == 1 else f"axis={self.axis}"

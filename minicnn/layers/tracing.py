@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
+from ..backends.meta import listening
 from ..errors import ArgumentError, calls
 from ..geometry import Shape, is_integer
 from ..tensor import Tensor
@@ -57,6 +58,8 @@ class Record:
     """Whether the output is its own work: a leaf, or a layer that ends in an operation outside its inner layers."""
     repeated: bool = False
     """Whether the same layer was called before: its parameters count once."""
+    counted: int = 0
+    """The multiply-adds of its own operations, without those of the layers inside, as the meta backend counted them."""
 
     @property
     def input(self) -> Shape:
@@ -67,6 +70,14 @@ class Record:
     def output(self) -> Shape:
         """The shape of its first output."""
         return self.outputs[0] if self.outputs else ()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds for one sample: what the layer says, or, where it does not say, what was counted."""
+        kind = type(self.layer)
+        if kind.macs is Layer.macs and kind.gemm is Layer.gemm:
+            return self.counted
+        return self.layer.macs(self.input, self.output)
 
 
 @dataclass
@@ -122,7 +133,7 @@ def trace(model: Layer, input_shape: Shape) -> Trace:
     recorder.known[id(x)] = (x, [])
     outer, calls.stack = calls.stack, []
     try:
-        with _recording(), no_grad():
+        with _recording(recorder), no_grad():
             twin(x)
     finally:
         calls.stack = outer
@@ -140,6 +151,7 @@ class _Call:
     sources: list[_Call]
     inside: list[_Call]
     computes: bool
+    macs: int
     read: bool = False
     record: Record | None = None
 
@@ -153,6 +165,12 @@ class _Recorder:
         """By id: a tensor (kept, so that ids stay unique) and the calls that gave it; none for the network's input."""
         self.open: dict[int, list[_Call]] = {}
         """By depth: the finished calls whose caller is still running."""
+        self.macs: dict[int, int] = {}
+        """By depth: the multiply-adds that the layer now running there did itself."""
+
+    def count(self, macs: int) -> None:
+        depth = len(calls.stack)
+        self.macs[depth] = self.macs.get(depth, 0) + macs
 
     def __call__(self, layer: Layer, inputs: tuple[Any, ...], output: Any) -> Any:
         depth = len(calls.stack)
@@ -160,7 +178,8 @@ class _Recorder:
         siblings = self.open.setdefault(depth, [])
         given, results = _tensors(inputs), _tensors(output)
         computes = not inside or any(id(y) not in self.known for y in results)
-        call = _Call(layer, _shapes(given), _shapes(results), [], inside, computes)
+        macs = self.macs.pop(depth, 0)
+        call = _Call(layer, _shapes(given), _shapes(results), [], inside, computes, macs)
         siblings.append(call)
         if not inside:
             for x in given:
@@ -190,7 +209,7 @@ class _Recorder:
             layer = self.originals.get(id(call.layer), call.layer)
             call.record = Record(
                 len(records), self.paths.get(id(call.layer), ""), layer, type(layer).__name__, depth, parent,
-                call.inputs, call.outputs, (), not call.inside, call.computes, id(layer) in seen,
+                call.inputs, call.outputs, (), not call.inside, call.computes, id(layer) in seen, call.macs,
             )  # fmt: skip
             seen.add(id(layer))
             records.append(call.record)
@@ -226,9 +245,10 @@ def _shapes(tensors: list[Any]) -> tuple[Shape, ...]:
 
 
 @contextlib.contextmanager
-def _recording() -> Iterator[None]:
+def _recording(recorder: _Recorder) -> Iterator[None]:
     before, _tracing.active = _tracing.active, True
+    heard, listening.listener = listening.listener, recorder.count
     try:
         yield
     finally:
-        _tracing.active = before
+        _tracing.active, listening.listener = before, heard
