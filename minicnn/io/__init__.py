@@ -2,6 +2,6 @@
 
 from .archive import read_archive, write_archive
 from .files import replacing
-from .weights import load_weights, save_weights
+from .weights import load_weights, read_weights, save_weights
 
-__all__ = ["load_weights", "read_archive", "replacing", "save_weights", "write_archive"]
+__all__ = ["load_weights", "read_archive", "read_weights", "replacing", "save_weights", "write_archive"]

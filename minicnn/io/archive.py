@@ -41,6 +41,11 @@ def _digest(arrays: Mapping[str, np.ndarray], data: str) -> str:
     return total.hexdigest()
 
 
+def bfloat16(halves: np.ndarray) -> np.ndarray:
+    """float32 numbers from bfloat16 ones, their upper halves, which come as unsigned integers."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
+
+
 def write_archive(
     path: str | Path, arrays: Mapping[str, Any], data: Mapping[str, Any], previous: str | Path | None = None
 ) -> None:
@@ -63,8 +68,22 @@ def write_archive(
             raise OSError(str(error)) from error
 
 
+def _array(file: Any, path: str | Path, name: str) -> np.ndarray:
+    """One array of an opened file. bfloat16, which NumPy does not have, comes as float32."""
+    if file.get_slice(name).get_dtype() != "BF16":
+        return file.get_tensor(name)
+    with open(path, "rb") as raw:  # the library has checked the header
+        length = int.from_bytes(raw.read(8), "little")
+        entry = json.loads(raw.read(length))[name]
+        start, end = entry["data_offsets"]
+        raw.seek(8 + length + start)
+        return bfloat16(np.frombuffer(raw.read(end - start), "<u2")).reshape(entry["shape"])
+
+
 def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
     """The arrays and the data of a file; None for the data of a safetensors file that minicnn did not write.
+
+    bfloat16 arrays come as float32.
 
     Raises CheckpointError where there is no such file, or it is truncated, damaged or something else.
     """
@@ -72,10 +91,10 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     try:
         with library.safe_open(path, framework="numpy") as file:
             header = (file.metadata() or {}).get(KEY)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: _array(file, path, name) for name in file.keys()}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
-    except (OSError, library.SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, library.SafetensorError) as error:
         raise CheckpointError(
             f"{path} cannot be read: it is truncated, damaged or not a safetensors file ({error}): use a copy"
         ) from error

@@ -1,27 +1,269 @@
-"""The weights of a model in a file of their own."""
+"""The weights of a model in a file of their own: minicnn's, PyTorch's, or another program's safetensors."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..errors import CheckpointError, check
 from ..layers import Layer
+from ..layers.base import Loaded
+from ..tensor import Tensor
+from . import origin
 from .archive import read_archive, write_archive
+from .names import COUNTER, LIBRARIES, TABLES, Table
+from .pickled import LEGACY, ZIP, read_pickled
+
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What wrappers of PyTorch put in front of every name."""
+MOST_LISTED = 30
 
 
-def save_weights(model: Layer, path: str | Path) -> None:
-    """Write all parameters and buffers, by their paths in the model, to a safetensors file; whole or not at all.
+def save_weights(model: Layer, path: str | Path, names: str | None = None) -> None:
+    """Write all parameters and buffers to a safetensors file; whole or not at all.
 
-    Raises CheckpointError where it cannot be written; an older file then stays as it was.
+    names: None for their paths in the model, or "torchvision" or "timm" for the names that the library's own network
+        has; what it reads is then complete, counters of batch norms included.
+    Raises ArgumentError where the library has no such network, CheckpointError where the file cannot be written; an
+    older file then stays as it was.
     """
+    table = None if names is None else _table_for_saving(model, names)
     state = {name: values.numpy() for name, values in model.state_dict().items()}
-    write_archive(path, state, {"kind": "weights", "recipe": list(model.recipe) if model.recipe else None})
+    data: dict[str, Any] = {"kind": "weights", "recipe": list(model.recipe) if model.recipe else None}
+    if table is not None:
+        translated = table.names(model)
+        state = {translated[ours]: values.reshape(table.shape(ours, values.shape)) for ours, values in state.items()}
+        state.update(table.counters(model))
+        data["names"] = names
+    write_archive(path, state, data)
 
 
-def load_weights(model: Layer, path: str | Path) -> None:
-    """Copy the weights in a safetensors file into a model of the same structure.
+def _table_for_saving(model: Layer, names: str) -> Table:
+    check(
+        names in LIBRARIES, f"save_weights: names is {names!r}: it must be {' or '.join(LIBRARIES)}, or None for ours"
+    )
+    check(
+        model.recipe is not None,
+        f"save_weights: names is {names!r}: the model must be one of the zoo's, made by models.create",
+    )
+    name, options = model.recipe.name, model.recipe.options
+    tables = [table for table in TABLES if table.fits(name)]
+    for table in tables:
+        if table.library == names and any(origin.same(name, options, other, {}) for other in table.published):
+            return table
+    theirs = {f"{table.library} has {', '.join(table.published)}" for table in tables}
+    check(
+        False,
+        f"save_weights: names is {names!r}: {names} has no network like this {name}, so its names would lead to wrong "
+        f"outputs{''.join(f'; {text}' for text in sorted(theirs))}; without names, minicnn can load the file",
+    )
+    raise AssertionError
 
-    Raises CheckpointError for a file that is missing, truncated, damaged or of another network, naming every weight
-    that does not fit; the model then stays as it was.
+
+class _File(NamedTuple):
+    """What lies in a file."""
+
+    arrays: dict[str, np.ndarray]
+    recipe: tuple[str, dict[str, Any]] | None
+    """The zoo's name and options, where minicnn wrote it."""
+    own: bool
+    """Whether the names are our paths, for certain."""
+
+
+def _read(path: Path) -> _File:
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(len(LEGACY))
+    except OSError:
+        beginning = b""  # the reader below says why
+    if beginning.startswith((ZIP, LEGACY)) or not (beginning[8:9] == b"{" or path.suffix in ("", ".safetensors")):
+        return _File(read_pickled(path), None, False)
+    arrays, data = read_archive(path)
+    if data is None:
+        return _File(arrays, None, False)
+    if data.get("kind") == "checkpoint":  # a training run's
+        network = data.get("network") or {}
+        start = "model/"
+        arrays = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+        return _File(arrays, (network["name"], network["options"]) if network else None, True)
+    recipe = data.get("recipe")
+    return _File(arrays, (recipe[0], recipe[1]) if recipe else None, "names" not in data)
+
+
+def read_weights(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays in a file of weights by the names they have there, without a model: .safetensors, .pth or .pt.
+
+    Nothing in the file is executed. Raises CheckpointError for a file that is missing, truncated, damaged or refused.
     """
-    arrays, _ = read_archive(path)
-    model.load_state_dict(arrays)
+    return _read(Path(path)).arrays
+
+
+class _Fit(NamedTuple):
+    """A file's arrays beside a model's parameters and buffers."""
+
+    pairs: dict[str, str]
+    """{our path: the file's name} of those that are in both."""
+    missing: list[str]
+    unexpected: list[str]
+    left_out: list[str]
+    """In the file for training only, and not in the model."""
+    wrong: list[str]
+    classes: int | None
+    """The file's number of classes, where all that is wrong is that."""
+
+    @property
+    def fits(self) -> bool:
+        return not (self.missing or self.unexpected or self.wrong)
+
+
+PLAIN = Table("PyTorch", (), {}, {})
+"""A model whose layers are called as in the file, with PyTorch's names for what is in a batch norm."""
+
+
+def _fit(model: Layer, arrays: Mapping[str, np.ndarray], table: Table | None) -> _Fit:
+    """How a file fits a model by a table's names; None for our own."""
+    state = model.state_dict()
+    names = {name: name for name in state} if table is None else table.names(model)
+    given = {name if table is None else table.modern(name): name for name in arrays}
+    missing = [
+        theirs if theirs == ours else f"{theirs} ({ours})" for ours, theirs in names.items() if theirs not in given
+    ]
+    heads = table.training_only if table else ()
+    if any(theirs.startswith(heads) for theirs in names.values()):
+        heads = ()
+    known = set(names.values())
+    others = [file_name for name, file_name in given.items() if name not in known]
+    left_out = [name for name in others if name.startswith(heads)]
+    pairs = {ours: given[theirs] for ours, theirs in names.items() if theirs in given}
+    wrong, classes = [], set()
+    for ours, name in pairs.items():
+        expected = table.shape(ours, state[ours].shape) if table else state[ours].shape
+        shape = arrays[name].shape
+        if shape != expected:
+            wrong.append(f"{name} is {shape}, the model has {expected}")
+            last = table is not None and ours.rpartition(".")[0] in table.classifiers
+            classes.add(shape[0] if last and shape[1:] == expected[1:] and shape else None)
+    only = classes.pop() if len(classes) == 1 else None
+    return _Fit(pairs, missing, [name for name in others if name not in left_out], left_out, wrong, only)
+
+
+def _foreign(model: Layer, arrays: dict[str, np.ndarray]) -> tuple[Table | None, _Fit]:
+    """The names under which most of the file's arrays belong to the model, and how they fit."""
+    tables = [table for table in TABLES if model.recipe is not None and table.fits(model.recipe.name)]
+    fits = [(table, _fit(model, arrays, table)) for table in (None, *tables, PLAIN)]
+    return max(fits, key=lambda entry: (len(entry[1].pairs), -len(entry[1].wrong)))
+
+
+def _bare(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without PyTorch's counters, and without what stands in front of every name."""
+    arrays = {name: array for name, array in arrays.items() if not name.endswith(COUNTER)}
+    while arrays and (prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in arrays)), None)):
+        arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return arrays
+
+
+def _listed(kind: str, entries: list[str]) -> str:
+    more = f" and {len(entries) - MOST_LISTED} more" if len(entries) > MOST_LISTED else ""
+    return f"{kind}: {', '.join(entries[:MOST_LISTED])}{more}"
+
+
+def _converted(name: str, array: np.ndarray, like: Tensor) -> np.ndarray:
+    """The numbers in the parameter's dtype and shape."""
+    if array.dtype.kind != "f":
+        raise CheckpointError(f"{name} is {array.dtype}: weights must be floating-point numbers")
+    if array.dtype != like.dtype:
+        with np.errstate(all="ignore"):
+            converted = array.astype(like.dtype)
+        if (np.isinf(converted) & np.isfinite(array)).any():
+            raise CheckpointError(f"{name} is {array.dtype} and has numbers too large for {like.dtype}")
+        array = converted
+    return array.reshape(like.shape)
+
+
+def load_weights(model: Layer, path: str | Path, strict: bool = True, anyway: bool = False) -> Loaded:
+    """Copy the weights in a file into a model: minicnn's own files (a training run's checkpoint too), or torchvision's
+    and timm's, as .safetensors, .pth or .pt (the zip format and the one before it).
+
+    Nothing in the file is executed. Foreign names are translated for the networks of the zoo; a dictionary around the
+    weights, `module.` in front of the names, DenseNet's old names, counters of batch norms and auxiliary heads that the model does
+    not have are seen through. float16, bfloat16 and float64 numbers become the model's dtype.
+    strict: whether a missing or an unexpected name is an error; a wrong shape always is.
+    anyway: whether to load weights that fit, but were trained in a network that computes something else.
+    Returns the names that were missing in the file, and those in the file that the model has no place for. Raises
+    CheckpointError for a file that is missing, truncated, damaged or refused, for every name that does not fit, and
+    for weights of another network, with its name in the zoo; the model then stays as it was. Files of others have no
+    checksum: a flipped bit inside a number goes unseen there, except in the zip format.
+    """
+    path = Path(path)
+    file = _read(path)
+    recipe = model.recipe
+    kind = recipe.name if recipe else type(model).__name__
+    if file.own:
+        table, arrays = None, file.arrays
+        fit = _fit(model, arrays, None)
+    else:
+        arrays = _bare(file.arrays)
+        table, fit = _foreign(model, arrays)
+    missing, unexpected = (fit.missing, fit.unexpected) if strict else ([], [])
+    if missing or unexpected or fit.wrong or not fit.pairs:
+        parts = [
+            _listed(text, names)
+            for text, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape", fit.wrong))
+            if names
+        ]
+        if not fit.pairs:
+            parts = [f"none of its {len(arrays)} names is one of the model's {len(fit.missing)}"]
+        hint = _hint(model, file, arrays, fit)
+        raise CheckpointError(f"{path} does not fit this {kind}{hint and '; ' + hint}: {'; '.join(parts)}")
+    if not anyway and recipe is not None:
+        _refuse_another_network(model, path, file, table)
+    state = model.state_dict()
+    try:
+        values = {ours: _converted(name, arrays[name], state[ours]) for ours, name in fit.pairs.items()}
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    model.load_state_dict(values, strict=False)
+    return Loaded(fit.missing, [*fit.unexpected, *fit.left_out])
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def _hint(model: Layer, file: _File, arrays: Mapping[str, np.ndarray], fit: _Fit) -> str:
+    """What the file is, where that is known, and what to do."""
+    if file.recipe is not None:
+        return f"it was written from {_recipe(*file.recipe)}"
+    if fit.classes is not None and not fit.missing and not fit.unexpected:
+        return f"it has {fit.classes} classes: make the model with num_classes={fit.classes}"
+    found = origin.matches(_shapes(arrays))
+    if model.recipe is not None and model.recipe.name in [match.name for match in found]:
+        return ""
+    return f"it fits {' and '.join([f'{match}, here {match.advice}' for match in found])}" if found else ""
+
+
+def _refuse_another_network(model: Layer, path: Path, file: _File, table: Table | None) -> None:
+    """Raise CheckpointError where weights that fit in shape belong to a network that computes something else."""
+    name, options = model.recipe.name, model.recipe.options
+    if file.recipe is not None:
+        if origin.same(name, options, *file.recipe):
+            return
+        what, right = f"weights of {file.recipe[0]}", _recipe(*file.recipe)
+    elif table is None or table is PLAIN:
+        return
+    else:
+        found = origin.lookalikes(model)
+        if not found or any(origin.same(name, options, match.name, {}) for match in found):
+            return
+        what, right = f"weights of {found[0]}", " or ".join(match.advice for match in found)
+    raise CheckpointError(
+        f"{path} holds {what}, which fit this {name} in shape but were trained in a network that computes something else: "
+        f"load them into {right}; or, to load them here all the same, load_weights(..., anyway=True)"
+    )
+
+
+def _recipe(name: str, options: Mapping[str, Any]) -> str:
+    return f"models.create({name!r}{''.join([f', {key}={value!r}' for key, value in options.items()])})"
