@@ -58,6 +58,9 @@ def test_summary(cli):
     assert status == 0 and json.loads(out)
     for format in ("markdown", "latex", "html"):
         assert cli("summary", "lenet5", "--format", format)[0] == 0
+    status, out, _ = cli("summary", "googlenet", "--depth", "1", "--no-formulas", "--width", "100")
+    assert status == 0 and "Concat, " in out and "=" not in out.partition("parameters  ")[0]
+    assert out == minicnn.summary("googlenet", depth=1).to_text(100, formulas=False) + "\n"
     status, out, err = cli("summary", "alexnet_cifar", "--input", "3x40x40")
     assert status == 1 and "the last size of x must be 1536" in err
 
@@ -69,6 +72,8 @@ def test_summary(cli):
         (["summary", "alexnet", "--input", "3x10"], 2, "CxHxW"),
         (["summary", "alexnet", "--format", "pdf"], 2, "none of text"),
         (["summary", "alexnet", "--input", "3x20x20"], 1, "window does not fit"),
+        (["summary", "alexnet", "--depth", "0"], 2, "depth"),
+        (["summary", "alexnet", "--width", "10"], 2, "width"),
         (["train", "--model", "alexnet", "--data", "sample"], 1, "made for 227x227 images"),
         (["train", "--data", "mine"], 1, "data is 'mine'"),
         (["train", "--data", "sample", "--lr", "-1"], 1, "lr is -1"),

@@ -24,7 +24,7 @@ def test_the_table_fits_eighty_columns_and_shows_more_where_there_is_room():
     text = minicnn.summary("alexnet").to_text()
     for part in (
         "(227 + 2*0 - 11)/4 + 1 = 55", "(11*11*3 + 1)*96 = 34,944 parameters", "55*55*96 * 11*11*3 = 105,415,200 MACs",
-        "GEMM (MxNxK) 96x3025x363", "jump 4, offset 5.5", "62,378,344 = 249.51 MB", "1,135,256,096", "659,272",
+        "GEMM (MxNxK) 96x3025x363", "290,400 neurons, jump 4, offset 5.5", "62,378,344 = 249.51 MB", "1,135,256,096", "659,272",
         "1,161,600 bytes: conv1, 96x55x55",
     ):  # fmt: skip
         assert part in text

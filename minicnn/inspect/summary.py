@@ -240,7 +240,7 @@ def _rows(model: Layer, records: list[Record], seen: list[FieldPair | None]) -> 
     top = 0 if len(records) == 1 else 1
     for record, field in zip(records, seen):
         layer = record.layer
-        own = [*layer._parameters.values()]
+        own = list(layer._parameters.values())
         new = [p for p in own if id(p) not in counted]
         counted.update(map(id, new))
         parameters, macs = sum(p.size for p in new), record.macs
@@ -268,7 +268,7 @@ def _rows(model: Layer, records: list[Record], seen: list[FieldPair | None]) -> 
                 activation_bytes=4 * elements if record.computes and not layer.in_place else 0,
                 window=layer.window(record.input) if record.leaf and len(record.input) == 3 else None,
                 field=field,
-                inside=sum(p.size for p in layer.parameters()),
+                inside=sum(p.size for p in (layer.parameters() if layer._children else own)),
                 note="shared" if own and not new else "",
                 arguments=layer.extra_repr(),
             )

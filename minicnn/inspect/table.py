@@ -211,9 +211,11 @@ def _below(row: Row, shown: set[str], width: int) -> Iterator[str]:
     ]
     if "GEMM MxNxK" not in shown and row.gemm is not None and row.gemm.M > 1:  # not a matrix times a vector
         parts.append(f"GEMM (MxNxK) {gemm_text(row.gemm)}")
+    more = {"neurons": f"{row.neurons:,} neurons" if row.neurons else ""}
+    more["bytes"] = f"{row.activation_bytes:,} bytes" if row.activation_bytes else ""
     if row.window is not None and row.field is not None:
-        places = [("jump", along(row, "jump")), ("offset", along(row, "start"))]
-        parts.append(", ".join(f"{name} {value}" for name, value in places if name not in shown))
+        more |= {"jump": f"jump {along(row, 'jump')}", "offset": f"offset {along(row, 'start')}"}
+    parts.append(", ".join(said for head, said in more.items() if said and head not in shown))
     start = "  " * row.depth + "    "
     room = max(width - len(start), 24)
     line = ""
