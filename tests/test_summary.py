@@ -164,7 +164,7 @@ def test_alexnet_shows_its_arithmetic():
         (Conv2d(1, 1, 2, 3), (1, 4000, 4000), "(4000 + 2*0 - 2)/3 + 1 = 1333.67, floor: 1333",
          "not seen at the end: 2 rows and 2 columns"),
         (ConvTranspose2d(1, 1, 3, 2, 1, 1), (1, 4, 4), "(4 - 1)*2 - 2 + 1*(3 - 1) + 1 + 1 = 8", ""),
-        (GlobalAvgPool2d(), (1, 7, 7), "(7 + 2*0 - 7)/7 + 1 = 1", ""),
+        (GlobalAvgPool2d(), (1, 7, 7), "(7 + 2*0 - 7)/1 + 1 = 1", ""),
         (AdaptiveAvgPool2d(3), (1, 6, 6), "(6 + 2*0 - 2)/2 + 1 = 3", ""),
         (AdaptiveAvgPool2d((3, 2)), (1, 7, 7), "3 windows of 3 over 7 by 2 windows of 4 over 7", ""),
         (AdaptiveAvgPool2d(4), (1, 7, 7), "4 windows of 2 or 3 over 7", ""),

@@ -88,7 +88,8 @@ class AdaptiveAvgPool2d(Layer):
         (H, W), (P, Q) = input_shape[1:], self.output_size
         if H % P or W % Q:
             return None  # the windows differ in size
-        return Window((H // P, W // Q), (H // P, W // Q), (0, 0, 0, 0))
+        R, S = H // P, W // Q
+        return Window((R, S), (R if P > 1 else 1, S if Q > 1 else 1), (0, 0, 0, 0))  # a single window does not move
 
     def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
         if len(input_shapes[0]) != 3 or self.window(input_shapes[0]) is not None:
