@@ -281,6 +281,55 @@ def test_global_statistics():
     assert norm("moving_average_fraction: 0.9", "TEST").momentum == 0.1
 
 
+def resnet50():
+    """As its authors released it: a bias in the first convolution, the stride on the 1x1, a pool that rounds up."""
+
+    def unit(name, bottom, filters, window, inside="", relu=True):
+        text = conv(name, bottom, filters, window, inside, relu=False)
+        text += layer("BatchNorm", f"bn{name}", name, name, "batch_norm_param { use_global_stats: true }")
+        text += layer("Scale", f"scale{name}", name, name, "scale_param { bias_term: true }")
+        return text + (layer("ReLU", f"relu{name}", name, name) if relu else "")
+
+    text = data(3, 224, 224) + unit("1", "data", 64, 7, "stride: 2 pad: 3") + pool("pool1", "1", 3, 2)
+    before = "pool1"
+    for stage, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), 2):
+        for block in range(blocks):
+            n, stride = f"{stage}{'abcdef'[block]}", "stride: 2" if block == 0 and stage > 2 else ""
+            shortcut, bias = before, "bias_term: false"
+            text += unit(f"{n}_2a", before, width, 1, f"{stride} {bias}") + unit(
+                f"{n}_2b", f"{n}_2a", width, 3, f"pad: 1 {bias}"
+            )
+            text += unit(f"{n}_2c", f"{n}_2b", 4 * width, 1, bias, relu=False)
+            if block == 0:
+                shortcut = f"{n}_1"
+                text += unit(shortcut, before, 4 * width, 1, f"{stride} {bias}", relu=False)
+            text += layer("Eltwise", n, [shortcut, f"{n}_2c"]) + layer("ReLU", f"relu{n}", n, n)
+            before = n
+    return text + pool("pool5", before, 7, 1, kind="AVE") + linear("fc1000", "pool5", 1000)
+
+
+def test_resnet_50_is_the_zoo_s():
+    model, twin = load_prototxt(resnet50()).eval(), models.create("resnet50_caffe").eval()
+    summary, wanted = minicnn.summary(model), ZOO["resnet50_caffe"]
+    assert (summary.total_parameters, summary.total_macs) == (wanted["parameters"], wanted["macs"])
+    theirs = dict(zip(model.state_dict(), twin.state_dict().values(), strict=True))
+    random = np.random.default_rng(0)
+    for name, values in theirs.items():
+        if name.endswith(("running_var", "scale")):
+            values.copy_(Tensor(random.uniform(0.5, 1, values.shape)))
+    model.load_state_dict(theirs)
+    x = Tensor(numbers(1, 3, 224, 224))
+    with minicnn.no_grad():
+        ours, expected = model(x).numpy(), twin(x).numpy()
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_they_are_drawn():
+    for text, words in ((residual(), ("res_branch", "sum")), (LENET, ("ip1", "prob"))):
+        picture = minicnn.inspect.diagram(load_prototxt(text, device="meta"))
+        assert all(word in picture.svg for word in words)
+
+
 # Sizes and divisors
 
 
@@ -495,6 +544,10 @@ def test_phases():
         ArgumentError, match=r"line 5: data \(Data\): the file does not say what size 'data' has: give .*input_shape"
     ):
         load_prototxt(TRAIN_VAL)
+    with pytest.raises(
+        ArgumentError, match=r"line 3: .*input_shape=\(C, 12, 12\)\), or on the command line --input Cx12x12"
+    ):
+        load_prototxt(TRAIN_VAL, phase="TRAIN")
 
 
 def test_stages_and_levels():

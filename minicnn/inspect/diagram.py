@@ -49,7 +49,8 @@ def traced(what: str, model_or_name: Layer | str, input_shape: Shape | None) -> 
     elif isinstance(model_or_name, Layer):
         model, title = model_or_name, type(model_or_name).__name__
         if model.recipe is not None:
-            title = models.info(model.recipe.name).title
+            title = model.recipe.name  # a Caffe file's is no name of the zoo
+            title = models.info(title).title if title in models.names(all=True) else title
     else:
         raise ArgumentError(
             f"{what}: model is {type(model_or_name).__name__}: it must be a Layer or the name of a network"

@@ -290,6 +290,24 @@ class Described:
         return Fields(parameters, self.place, {}) if found is None else found
 
 
+def inputs(network: Fields) -> list[tuple[str, Place, list[int]]]:
+    """The inputs that stand outside the layers, with their sizes: `input`, and `input_shape` or four `input_dim` each."""
+    names, dims, shapes = network["input"], network["input_dim"], [shape["dim"] for shape in network["input_shape"]]
+    if dims and shapes:
+        raise network.at("input_dim").error("input_dim and input_shape are both given: keep one of them")
+    if dims:
+        if len(dims) != 4 * len(names):
+            rule = f"each of the {len(names)} inputs needs four, (batch, channels, height, width)"
+            raise network.at("input_dim").error(f"input_dim is given {len(dims)} times: {rule}")
+        shapes = [dims[i : i + 4] for i in range(0, len(dims), 4)]
+    elif shapes and len(shapes) != len(names):
+        raise network.at("input_shape").error(
+            f"input_shape is given {len(shapes)} times: it must be given once for each of the {len(names)} inputs"
+        )
+    places = [network.place.at(line, f"input {name}") for name, line in zip(names, network.lines("input"))]
+    return list(zip(names, places, shapes or [[]] * len(names)))
+
+
 def layers(network: Fields, phase: str) -> list[Described]:
     """The layers in the order of the text. Raises ArgumentError for a description that is not well formed."""
     both = [(network.lines(kind), kind) for kind in ("layer", "layers") if kind in network]

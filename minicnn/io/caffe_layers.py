@@ -31,7 +31,7 @@ from ..layers import (
     Tanh,
     init,
 )
-from .caffe import Described, Fields
+from .caffe import Described, Fields, Param
 
 
 class Made(NamedTuple):
@@ -42,6 +42,21 @@ class Made(NamedTuple):
     """By attribute, in the order of Caffe's blobs; None keeps the layer's own initial values."""
     statistics: int = 0
     """Blobs that Caffe counts as parameters and we do not."""
+
+
+def set_up(layer: Layer, made: Made, params: list[Param]) -> None:
+    """Fill the parameters of a new layer and set the factors of their learning rates and weight decays."""
+    most = len(made.fillers) or made.statistics
+    if len(params) > most:
+        raise params[most].place.error(
+            f"param is given {len(params)} times: the layer has {most} parameters: leave the rest out"
+        )
+    for name, filler in made.fillers.items():
+        if filler is not None:
+            fill(layer._parameters[name], filler)
+    for name, param in zip(made.fillers, params):
+        parameter: Any = layer._parameters[name]
+        parameter.lr_mult, parameter.decay_mult = param.lr_mult, param.decay_mult
 
 
 FILLERS = {

@@ -101,8 +101,10 @@ class _Blob:
     node: str = ""
     output: Tensor | None = None
     """On meta, a batch of one. None for an input that no layer has read, and for what was left out."""
-    shape: Shape | None = None
+    shape: Shape = ()
     """Of an input, as far as the file gives it."""
+    crop: Any = None
+    """The side that an input's pictures are cut to, which leaves their channels open."""
     absent: str = ""
     """Why there is nothing to read."""
 
@@ -133,31 +135,13 @@ class _Builder:
         return self.input.output.shape[1:]
 
     def declare_inputs(self) -> None:
-        """The inputs that stand outside the layers: `input`, with `input_shape` or four `input_dim` each."""
-        network = self.description
-        if (
-            not network["input"]
-            and self.wanted is not None
-            and not any(one.type in caffe_layers.DATA for one in self.layers)
-        ):
-            for name, place in self.layers[0].bottoms[:1] if self.layers else []:  # a piece of a description
+        """The inputs that stand outside the layers; for a piece of a description, what its first layer reads."""
+        for name, place, dims in caffe.inputs(self.description):
+            self.define(name, _Blob(place, shape=tuple(dims[1:])))
+        brought = self.blobs or any(layer.type in caffe_layers.DATA for layer in self.layers)
+        if self.wanted is not None and not brought and self.layers:
+            for name, place in self.layers[0].bottoms[:1]:
                 self.define(name, _Blob(place))
-        names, dims, shapes = network["input"], network["input_dim"], [shape["dim"] for shape in network["input_shape"]]
-        if dims and shapes:
-            raise network.at("input_dim").error("input_dim and input_shape are both given: keep one of them")
-        if dims:
-            if len(dims) != 4 * len(names):
-                rule = f"each of the {len(names)} inputs needs four, (batch, channels, height, width)"
-                raise network.at("input_dim").error(f"input_dim is given {len(dims)} times: {rule}")
-            shapes = [dims[i : i + 4] for i in range(0, len(dims), 4)]
-        elif shapes and len(shapes) != len(names):
-            raise network.at("input_shape").error(
-                f"input_shape is given {len(shapes)} times: it must be given once for each of the {len(names)} inputs"
-            )
-        for i, (name, line) in enumerate(zip(names, network.lines("input"))):
-            self.define(
-                name, _Blob(network.place.at(line, f"input {name}"), shape=tuple(shapes[i][1:]) if shapes else None)
-            )
 
     def define_data(self, layer: Described) -> None:
         """The tops of a layer that brings data. Which of them is the network's input shows when a layer reads it."""
@@ -168,9 +152,11 @@ class _Builder:
             raise layer.place.error(
                 f"there are {len(shapes)} shapes and {len(layer.tops)} tops: give one shape for each"
             )
+        transform = getattr(layer.fields["transform_param"], "fields", [])
+        crop = [value.data for name, value in transform if name == "crop_size" and isinstance(value.data, int)]
         for i, (name, place) in enumerate(layer.tops):
-            dims = shapes[i if len(shapes) > 1 else 0] if shapes else None
-            self.define(name, _Blob(place, shape=tuple(dims[1:]) if dims else None))
+            dims = shapes[i if len(shapes) > 1 else 0] if shapes else []
+            self.define(name, _Blob(place, shape=tuple(dims[1:]), crop=crop[0] if crop else None))
 
     def _use_input(self, blob: _Blob, name: str, place: Place) -> None:
         """Make an input of the file the input of the network."""
@@ -181,9 +167,10 @@ class _Builder:
             )
         shape = tuple(self.wanted) if self.wanted is not None else blob.shape
         if not shape:
+            side = "H, W" if blob.crop is None else f"{blob.crop}, {blob.crop}"
             raise blob.place.error(
-                f"the file does not say what size {name!r} has: give load_prototxt(..., input_shape=(C, H, W)), or on the "
-                "command line --input CxHxW"
+                f"the file does not say what size {name!r} has: give load_prototxt(..., input_shape=(C, {side})), or on "
+                f"the command line --input Cx{side.replace(', ', 'x')}"
             )
         if math.prod(shape) > LARGEST:
             raise blob.place.error(f"{name!r} has {math.prod(shape):,} numbers: the limit is 2**48")
@@ -297,7 +284,7 @@ class _Builder:
         """The layer on the wanted device, and what it gives on meta. `owner` has the factors of its parameters."""
         with default_device("meta"):
             twin = made.make()
-        self._set_up(twin, made, owner)
+        caffe_layers.set_up(twin, made, owner.params)
         with no_grad():
             output = twin.eval()(*inputs)
         if self.device == "meta":
@@ -305,23 +292,9 @@ class _Builder:
         else:
             with default_device(self.device):
                 layer = made.make()
-            self._set_up(layer, made, owner)
+            caffe_layers.set_up(layer, made, owner.params)
         self._share(layer, made, owner.params)
         return layer, output
-
-    def _set_up(self, layer: Layer, made: Made, owner: Described) -> None:
-        """Fill the parameters of a new layer and set their factors."""
-        most = len(made.fillers) or made.statistics
-        if len(owner.params) > most:
-            raise owner.params[most].place.error(
-                f"param is given {len(owner.params)} times: the layer has {most} parameters: leave the rest out"
-            )
-        for name, filler in made.fillers.items():
-            if filler is not None:
-                caffe_layers.fill(layer._parameters[name], filler)
-        for name, param in zip(made.fillers, owner.params):
-            parameter: Any = layer._parameters[name]
-            parameter.lr_mult, parameter.decay_mult = param.lr_mult, param.decay_mult
 
     def _share(self, layer: Layer, made: Made, params: list[Param]) -> None:
         """Let parameters of one name be one parameter, the first."""
