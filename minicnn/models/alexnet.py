@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..errors import check
 from ..layers import BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 from ..layers.base import counts
-from .chain import Norm, Stage, chain, output
+from .chain import Norm, Stage, chain, linear
 from .registry import register
 
 PAPER = "Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional neural networks"
@@ -117,5 +117,5 @@ def alexnet_cifar(
         "flatten": Flatten(),
         "fc6": Linear(e * 4 * 4, hidden[0]), "relu6": ReLU(), "drop6": Dropout(dropout),
         "fc7": Linear(hidden[0], hidden[1]), "relu7": ReLU(), "drop7": Dropout(dropout),
-        "fc8": output(hidden[1], num_classes),
+        "fc8": linear(hidden[1], num_classes),
     })  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import check
-from ..layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, Layer, MaxPool2d, ReLU, Sequential, init
+from ..layers import Conv2d, Dropout, Layer, MaxPool2d, ReLU, Sequential
 from ..layers.base import counts
+from .nin import classes
 from .registry import register
 
 PAPER = (
@@ -17,12 +18,12 @@ PAPER = (
 # Table 1: the windows of the convolutions before each of the two places where the maps shrink
 BASES = {"A": (5,), "B": (5, 1), "C": (3, 3)}
 
-# Table 2: how the maps shrink
+# Table 2: the four ways in which the maps shrink: name and title of the net, and how
 FORMS = {
-    "model": "by 3x3 max pooling with stride 2",
-    "strided": "because the last convolution before it has stride 2",
-    "convpool": "by pooling, behind one more 3x3 convolution: as many parameters as with All-CNN",
-    "all": "by a 3x3 convolution with stride 2 in the pool's place",
+    "model": ("allcnn_model_{}", "Model {}", "by 3x3 max pooling with stride 2"),
+    "strided": ("strided_cnn_{}", "Strided-CNN-{}", "because the last convolution before has stride 2"),
+    "convpool": ("convpool_cnn_{}", "ConvPool-CNN-{}", "by pooling, behind one more 3x3 convolution"),
+    "all": ("all_cnn_{}", "All-CNN-{}", "by a 3x3 convolution with stride 2 in the pool's place"),
 }
 
 
@@ -36,8 +37,8 @@ def allcnn(
     behind the first shrinking. dropout: behind each shrinking. dropout_input: of the image. padding: of the last 3x3
     convolution; 0 gives the paper's 6x6 maps, 1 the 8x8 maps of several public ports.
     """
-    check(base in BASES, f"allcnn: base is {base!r}: it must be {', '.join(BASES)}")
-    check(form in FORMS, f"allcnn: form is {form!r}: it must be {', '.join(FORMS)}")
+    check(base in [*BASES], f"allcnn: base is {base!r}: it must be {', '.join(BASES)}")
+    check(form in [*FORMS], f"allcnn: form is {form!r}: it must be {', '.join(FORMS)}")
     first, second = counts(widths, "allcnn: widths", 2)
     parts: dict[str, Layer] = {"drop0": Dropout(dropout_input)}
 
@@ -61,36 +62,27 @@ def allcnn(
     conv("3_1", second, second, 3, padding=padding)
     conv("3_2", second, second, 1)
     conv("3_3", second, num_classes, 1)
-    model = Sequential(parts, {"average": GlobalAvgPool2d(), "flatten": Flatten()})
-    init.gaussian(model["conv3_3"].weight, 0.05)  # scores start near 0: the paper's ReLU behind them must not die
-    return model
+    return classes(Sequential(parts), "conv3_3")
 
 
 def _enter_all() -> None:
-    titles = {"model": "Model {}", "strided": "Strided-CNN-{}", "convpool": "ConvPool-CNN-{}", "all": "All-CNN-{}"}
-    names = {
-        "model": "allcnn_model_{}",
-        "strided": "strided_cnn_{}",
-        "convpool": "convpool_cnn_{}",
-        "all": "all_cnn_{}",
-    }
-    stated = {"A": ("0.9", "1.28"), "B": ("1", "1.35"), "C": ("1.3", "1.4")}
-    for form, how in FORMS.items():
+    stated = {"A": ("0.9", "1.28"), "B": ("1", "1.35"), "C": ("1.3", "1.4")}  # millions, without and with more layers
+    for form, (name, title, how) in FORMS.items():
         for base in BASES:
-            small = stated[base][form in ("convpool", "all")]
+            more = form in ("convpool", "all")
             notes = (
-                f"The maps shrink twice, {how}. The paper and the slide say about {small} million parameters, rounded "
-                "loosely. The last 3x3 convolution has no padding, as in the paper (an average over 6x6); with padding=1 (8x8, "
-                "as in several ports) there are 10,375,680 multiply-adds more. The slide dates the paper CVPR 2014; it is a "
-                "workshop paper of ICLR 2015."
+                f"The maps shrink twice, {how}. The paper and the slide say about {stated[base][more]} million parameters, "
+                "rounded loosely. The last 3x3 convolution has no padding, as in the paper (an average over 6x6); with "
+                "padding=1 (8x8, as in several ports) there are 10,375,680 multiply-adds more. The slide dates the paper "
+                "CVPR 2014; it is a workshop paper of ICLR 2015."
             )
-            if base == "C" and form in ("model", "strided"):
+            if base == "C" and not more:
                 notes += " Here the stated count does not follow from the table of layers, which gives 954,730."
             if base == "B" and form == "strided":
                 notes += " The stride is that of the 1x1 convolution, which sees every fourth place only."
             register(
-                names[form].format(base.lower()), title=titles[form].format(base), paper=PAPER, year=2014,
-                input_shape=(3, 32, 32), decks=("000",), notes=notes, base=base, form=form,
+                name.format(base.lower()), title=title.format(base), paper=PAPER, year=2014, input_shape=(3, 32, 32),
+                decks=("000",), notes=notes, base=base, form=form,
             )(allcnn)  # fmt: skip
 
 

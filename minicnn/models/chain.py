@@ -78,11 +78,11 @@ def chain(
         number += 1
         if drop_first:
             parts[f"drop{number}"] = Dropout(dropout)
-        parts |= {f"fc{number}": Linear(features, units), f"relu{number}": ReLU()}
+        parts |= {f"fc{number}": linear(features, units), f"relu{number}": ReLU()}
         if not drop_first:
             parts[f"drop{number}"] = Dropout(dropout)
         features = units
-    parts[f"fc{number + 1}"] = output(features, num_classes)
+    parts[f"fc{number + 1}"] = linear(features, num_classes)
     return Sequential(parts)
 
 
@@ -91,8 +91,8 @@ def lrn() -> LocalResponseNorm:
     return LocalResponseNorm(5, 1e-4, 0.75, 2.0, alpha_over_size=False)
 
 
-def output(units: int, num_classes: int) -> Linear:
-    """The last layer, with AlexNet's initial weights: small, so that training starts from equal probabilities."""
-    layer = Linear(units, num_classes)
+def linear(inputs: int, units: int) -> Linear:
+    """A linear layer with AlexNet's initial weights: so small that training starts near equal probabilities."""
+    layer = Linear(inputs, units)
     init.gaussian(layer.weight, 0.01)
     return layer

@@ -106,7 +106,7 @@ def cnn_fms(
     second convolution, the table's if None. hidden: units of the two hidden linear layers. batch_norm: one behind each
     convolution (which has no bias then).
     """
-    check(model in TABLE, f"cnn_fms: model is {model!r}: it must be F, M or S")
+    check(model in [*TABLE], f"cnn_fms: model is {model!r}: it must be F, M or S")
     stages = list(TABLE[model])
     if padding is not None:
         stages[1] = stages[1]._replace(padding=padding)

@@ -49,7 +49,8 @@ def lenet5(
 ) -> Sequential:  # fmt: skip
     """LeNet-5 for 32x32 images, or with padding=2 for 28x28 ones (MNIST as it comes)."""
     check(
-        activation in ACTIVATIONS, f"lenet5: activation is {activation!r}: it must be one of {', '.join(ACTIVATIONS)}"
+        activation in [*ACTIVATIONS],
+        f"lenet5: activation is {activation!r}: it must be one of {', '.join(ACTIVATIONS)}",
     )
     check(pool in ("avg", "max"), f"lenet5: pool is {pool!r}: it must be avg or max")
     act, shrink = ACTIVATIONS[activation], AvgPool2d if pool == "avg" else MaxPool2d

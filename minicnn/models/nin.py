@@ -27,8 +27,10 @@ def shrink(number: int, dropout: float | None = None) -> dict[str, Layer]:
 
 
 def classes(model: Sequential, last: str) -> Sequential:
-    """Add the head: each of the last maps is one class, and its mean the score."""
-    init.gaussian(model[last].weight, 0.05)  # scores start near 0: the paper's ReLU behind them must not die
+    """Add the head: each map of the convolution called `last` is a class, and the mean of the map its score."""
+    init.gaussian(model[last].weight, 0.01)
+    # A ReLU stands behind the scores, in the papers too. From 0 some classes, and soon all, would stay at 0 for ever.
+    init.constant(model[last].bias, 1.0)
     return model.append(GlobalAvgPool2d(), "average").append(Flatten(), "flatten")
 
 

@@ -74,7 +74,7 @@ def overfeat(
     model: fast (231x231 images) or accurate (221x221). hidden: units of the hidden linear layers, the paper's if None.
     batch_norm: one behind each convolution (which has no bias then).
     """
-    check(model in TABLES, f"overfeat: model is {model!r}: it must be fast or accurate")
+    check(model in [*TABLES], f"overfeat: model is {model!r}: it must be fast or accurate")
     stages, side, units = TABLES[model]
     return chain(
         "overfeat", stages, side, hidden=units if hidden is None else hidden, num_classes=num_classes,

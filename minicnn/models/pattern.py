@@ -10,7 +10,7 @@ from ..errors import ArgumentError, check
 from ..geometry import is_integer
 from ..layers import BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 from ..layers.base import count, counts
-from .chain import output
+from .chain import linear
 from .registry import register
 
 TEXT = "[(CONV-RELU)*N-POOL?]*M-(FC-RELU)*K, SOFTMAX"
@@ -118,7 +118,7 @@ def pattern(
     for number, width in enumerate(units, 1):
         parts |= {f"fc{number}": Linear(features, width), f"relu{number}": ReLU(), f"drop{number}": Dropout(dropout)}
         features = width
-    parts["scores"] = output(features, num_classes)
+    parts["scores"] = linear(features, num_classes)
     return Sequential(parts)
 
 

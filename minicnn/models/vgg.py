@@ -13,13 +13,12 @@ from ..layers import (
     Dropout,
     Flatten,
     Layer,
-    Linear,
     MaxPool2d,
     ReLU,
     Sequential,
 )
 from ..layers.base import counts
-from .chain import lrn, output
+from .chain import linear, lrn
 from .registry import register
 
 # The paper's table 1: the windows of the convolutions between the pools
@@ -96,7 +95,7 @@ def vgg(
     hidden: units of the two hidden linear layers. dropout: behind each of them. adaptive: average the last maps to 7x7,
     so that other sizes of image fit.
     """
-    check(config in TABLE, f"vgg: config is {config!r}: it must be one of {', '.join(TABLE)}")
+    check(config in [*TABLE], f"vgg: config is {config!r}: it must be one of {', '.join(TABLE)}")
     parts: dict[str, Layer] = {}
     channels = in_channels
     for stage, (filters, windows) in enumerate(zip(counts(widths, "vgg: widths", 5), TABLE[config]), 1):
@@ -115,7 +114,7 @@ def vgg(
     a, b = counts(hidden, "vgg: hidden", 2)
     return Sequential(parts, {
         "flatten": Flatten(),
-        "fc6": Linear(channels * 7 * 7, a), "relu6": ReLU(), "drop6": Dropout(dropout),
-        "fc7": Linear(a, b), "relu7": ReLU(), "drop7": Dropout(dropout),
-        "fc8": output(b, num_classes),
+        "fc6": linear(channels * 7 * 7, a), "relu6": ReLU(), "drop6": Dropout(dropout),
+        "fc7": linear(a, b), "relu7": ReLU(), "drop7": Dropout(dropout),
+        "fc8": linear(b, num_classes),
     })  # fmt: skip
