@@ -619,6 +619,13 @@ def test_in_place_layers_and_splits():
     )
     two = load_prototxt(data(3, 4, 4) + layer("TanH", "a", "data") + layer("Sigmoid", "b", "data"))
     assert two.outputs == ("a", "b")
+    silent = (
+        data(3, 4, 4)
+        + layer("TanH", "a", "data")
+        + layer("Sigmoid", "b", "data")
+        + 'layer { type: "Silence" bottom: "a" }'
+    )
+    assert [name for name, _ in load_prototxt(silent).named_children()] == ["b"]
 
 
 # Files, the command line, what is wrong
@@ -686,7 +693,7 @@ WRONG = [
     ('layer { name: "a" type: "ReLU" include { phase: 3 } }', "phase is 3: it must be one of TRAIN, TEST"),
     ('layer { name: "a" type: "ReLU" param { share_mode: PERMISSIVE } }', "share_mode is PERMISSIVE"),
     ('layer { name: "a" type: "ReLU" param { lr_mult: -1 } }', "lr_mult is -1: it must be at least 0"),
-    ('layer { name: "a" type: "ReLU" include { phase: TRAIN } }', "no layer computes anything in phase TEST"),
+    ('layer { name: "a" type: "ReLU" include { phase: TRAIN } }', "no layer computes an output in phase TEST"),
     ('input: "a" input_dim: 3\n', "input_dim is given 1 times: each of the 1 inputs needs four"),
     ('input: "a" input_shape { dim: 1 } input_shape { dim: 1 }\n', "input_shape is given 2 times"),
     ('input: "a" input_shape { dim: 1 } input_dim: 1\n', "both given"),

@@ -269,7 +269,7 @@ class Param(NamedTuple):
     place: Place
 
 
-@dataclass
+@dataclass(eq=False)
 class Described:
     """One layer of the description."""
 

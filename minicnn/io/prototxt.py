@@ -354,7 +354,9 @@ class _Builder:
             self.losses.append((layer.loss_weight, blob.node))
             self.unread[blob.node] = None
         for name, place in layer.bottoms:
-            self.look(name, place)
+            blob = self.look(name, place)
+            if layer.type == "Silence":
+                self.unread.pop(blob.node, None)
         for top, place in layer.tops:
             self.define(top, _Blob(place, absent=f"it comes from a layer of type {layer.type}, which is left out"))
 
@@ -362,9 +364,9 @@ class _Builder:
 
     def network(self) -> Graph | Sequential:
         """What was built, from the input to the outputs."""
-        if not self.nodes:
+        if not self.unread:
             raise self.description.place.error(
-                f"no layer computes anything in phase {self.phase}: give one, such as a Convolution"
+                f"no layer computes an output in phase {self.phase}: give one, such as a Convolution"
             )
         weights: dict[str, float] = {}
         for weight, node in self.losses:
