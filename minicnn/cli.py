@@ -150,6 +150,21 @@ def run_example(defaults: Job) -> None:
 app.command("train")(training_command(Job()))
 
 
+def _network(name: str, input: str | None) -> tuple[Any, tuple[int, int, int] | None]:
+    """What a command is about: the name of a network or the network of a .prototxt file, and --input as a shape."""
+    shape = None
+    if input is not None:
+        parts = input.lower().split("x")
+        if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint="--input")
+        shape = (int(parts[0]), int(parts[1]), int(parts[2]))
+    if not name.endswith(".prototxt"):
+        return name, shape
+    from .io import load_prototxt
+
+    return load_prototxt(Path(name), input_shape=shape, device="meta"), shape
+
+
 @app.command()
 def summary(
     name: Annotated[str, typer.Argument(help="A network of the zoo, such as alexnet, or a Caffe .prototxt file.")],
@@ -167,22 +182,61 @@ def summary(
     formats = ("text", "markdown", "latex", "html", "json")
     if format not in formats:
         raise typer.BadParameter(f"{format!r} is none of {', '.join(formats)}", param_hint="--format")
-    shape = None
-    if input is not None:
-        parts = input.lower().split("x")
-        if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint="--input")
-        shape = (int(parts[0]), int(parts[1]), int(parts[2]))
-    network: Any = name
-    if name.endswith(".prototxt"):
-        from .io import load_prototxt
-
-        network = load_prototxt(Path(name), input_shape=shape, device="meta")
+    network, shape = _network(name, input)
     whole = summarise(network, shape, depth)
     if format == "text":
         whole.print(width, formulas)
     else:
         print(getattr(whole, f"to_{format}")())
+
+
+@app.command()
+def draw(
+    name: Annotated[str, typer.Argument(help="A network of the zoo, such as alexnet, or a Caffe .prototxt file.")],
+    what: Annotated[
+        str, typer.Option(help="diagram: the layers; field: what a unit sees; memory: of each layer.")
+    ] = "diagram",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file; default: NAME.svg and the like, here.")
+    ] = None,
+    input: Annotated[str | None, typer.Option(help="Another input shape, as CxHxW: 3x224x224.")] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="With field: a layer to show; may be repeated.")] = None,
+) -> None:
+    """Draw a network: a diagram (SVG), receptive fields (SVG), or memory and parameters by layer (PNG, SVG or PDF)."""
+    from . import inspect
+
+    kinds = ("diagram", "field", "memory")
+    if what not in kinds:
+        raise typer.BadParameter(f"{what!r} is none of {', '.join(kinds)}", param_hint="--what")
+    if layer and what != "field":
+        raise typer.BadParameter("goes with --what field", param_hint="--layer")
+    network, shape = _network(name, input)
+    stem = Path(name).stem if name.endswith(".prototxt") else name
+    path = out or Path(stem + {"diagram": ".svg", "field": "_field.svg", "memory": "_memory.png"}[what])
+    if what == "memory":
+        inspect.save_figure(inspect.plot_memory(network, shape), path)
+    else:
+        picture = inspect.diagram(network, shape) if what == "diagram" else inspect.field_picture(network, layer, shape)
+        picture.save(path)
+    print(path)
+
+
+@app.command()
+def plot(
+    what: Annotated[str, typer.Argument(help="errors: against multiply-adds; winners: of ImageNet, by year.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file: .png, .svg or .pdf; default: WHAT.png, here.")
+    ] = None,
+) -> None:
+    """Plot the error rates that the lecture decks state beside what the library counts."""
+    from . import inspect
+
+    figures = {"errors": inspect.plot_errors, "winners": inspect.plot_winners}
+    if what not in figures:
+        raise typer.BadParameter(f"{what!r} is none of {', '.join(figures)}", param_hint="WHAT")
+    path = out or Path(f"{what}.png")
+    inspect.save_figure(figures[what](), path)
+    print(path)
 
 
 @app.command()

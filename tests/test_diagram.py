@@ -4,11 +4,12 @@ import itertools
 import re
 import xml.etree.ElementTree as xml
 
+import numpy as np
 import pytest
 
-from minicnn import models, ops
+from minicnn import Tensor, models, ops
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.inspect import diagram
+from minicnn.inspect import diagram, field_picture
 from minicnn.inspect.structure import Block, Chain, Dense, Fork, Heads, Op, Repeat, Web, records, structure
 from minicnn.layers import (
     Add,
@@ -287,3 +288,93 @@ def test_what_cannot_be_drawn(arguments, error, words):
 
 def test_chain_of_an_empty_network():
     assert isinstance(parts(Sequential(), (3, 8, 8)), Chain)
+
+
+# Receptive fields
+
+
+def widths(picture):
+    """How wide the rows are, in units of the top one's."""
+    top = picture.boxes[-1].width
+    return {box.names[0]: round(box.width / top, 6) for box in picture.boxes}
+
+
+@pytest.mark.parametrize("count, field", [(1, 3), (2, 5), (3, 7)])
+def test_a_stack_of_3x3_windows(count, field):
+    model = Sequential({f"conv{n}": Conv2d(3, 3, 3) for n in range(1, count + 1)})
+    picture = field_picture(model, input_shape=(3, 9, 9))
+    check_picture(picture)
+    rows = ["input", *model._children]
+    assert widths(picture) == {name: 2 * (count - place) + 1 for place, name in enumerate(rows)}
+    shown = texts(picture)
+    assert f"{field} pixels seen" in shown and f"1 unit seen, each sees {field}x{field}" in shown
+    assert f"{field}x{field} pixels of the input; the next unit's field lies 1 further" in shown
+
+
+def test_the_field_is_what_the_unit_really_depends_on():
+    model = Sequential(
+        Conv2d(1, 1, 5, stride=2, padding=2), AvgPool2d(3, 2), Conv2d(1, 1, (3, 1), padding=(1, 0), bias=False)
+    )  # fmt: skip
+    for parameter in model.parameters():
+        parameter.data = np.ones(parameter.shape, "float32")
+    x = Tensor(np.zeros((1, 1, 40, 40), "float32"), requires_grad=True)
+    y = model(x)
+    unit = (y.shape[2] - 1) // 2
+    y[0, 0, unit, unit].backward()
+    rows, columns = np.nonzero(x.grad.numpy()[0, 0])
+    expected = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+    root = check_picture(field_picture(model, input_shape=(1, 40, 40)))
+    rects = [rect for rect in root.iter(SVG + "rect") if rect.get("fill")]
+    page = next(rect for rect in rects if rect.get("class") == "m-box")
+    left, top, scale = float(page.get("x")), float(page.get("y")), float(page.get("width")) / 40
+    area = rects[rects.index(page) + 1]  # the largest is painted first
+    x, y, width, height = (float(area.get(key)) for key in ("x", "y", "width", "height"))
+    drawn = ((x - left) / scale, (y - top) / scale, (x - left + width) / scale, (y - top + height) / scale)
+    assert drawn == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg_e", "googlenet", "resnet152", "densenet121", "xception"])
+def test_fields_of_the_zoo(name):
+    picture = field_picture(name)
+    check_picture(picture)
+    assert 3 <= len(picture.boxes) <= 11
+    names = [box.names[0] for box in picture.boxes[1:]]
+    again = field_picture(name, names)
+    assert [box.names[0] for box in again.boxes[1:]] == names
+
+
+def test_named_layers_of_a_field_picture():
+    picture = field_picture("alexnet", ["conv2", "conv1"])
+    assert [box.names for box in picture.boxes] == [("input",), ("conv1",), ("conv2",)]
+    assert "51 pixels seen" in texts(picture) and "11 units seen, each sees 11x11" in texts(picture)
+    assert "1 unit seen, each sees 99x99" in texts(field_picture("alexnet", "conv3"))
+
+
+class Halves(Layer):
+    def forward(self, x):
+        return x[:, :, ::2, ::2]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("alexnet", ["conv6"]), "layers has 'conv6', which is no layer that ran: did you mean conv"),
+        (("alexnet", []), "layers is empty"),
+        (("alexnet", ["fc6"]), "the field of fc6 is not known"),
+        ((Sequential(Linear(3, 4)), None, (3,)), "receptive fields need maps"),
+        ((Sequential(ReLU()), None, (3, 8, 8)), "no layer has a window"),
+        ((Sequential(Halves(), conv(3, 4)), ["1"], (3, 8, 8)), "the field of 1 is not known"),
+        (("alexnett",), "did you mean alexnet"),
+        ((None,), "field_picture: model is NoneType"),
+    ],
+)
+def test_fields_that_cannot_be_drawn(arguments, words):
+    with pytest.raises(ArgumentError, match=re.escape(words)):
+        field_picture(*arguments)
+
+
+def test_a_picture_is_svg(tmp_path):
+    with pytest.raises(ArgumentError, match=r"must end in \.svg"):
+        diagram("lenet5").save(tmp_path / "lenet5.png")
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..layers.tracing import Record
 from .structure import Block, Chain, Dense, Fork, Heads, Op, Part, Repeat, Web, records
-from .svg import HUES, Box, Canvas, text_width
+from .svg import HUES, Canvas, text_width
 
 SMALL, LINE, PAD = 9.5, 11.5, 9.0
 """Size of the labels, distance of their lines, room for the arrows on each side of a box; pixels."""
@@ -92,7 +92,7 @@ class Slab(Element):
                 canvas.box(place, top, width, self.height, kind, depth=self.depth)
                 place += width
             canvas.side(place, top, self.height, self.depth, main)
-        canvas.boxes.append(Box(left, y - self.up, self.total, 2 * self.up, self.names))
+        canvas.name(left, y - self.up, self.total, 2 * self.up, *self.names)
         # Below the centre of the front, not of the whole block; but the label stays in its slot.
         half = max([text_width(line, SMALL) for line in self.lines], default=0.0) / 2
         centre = min(max(left + (self.total - self.depth) / 2, x + half + 1), x + self.width - half - 1)

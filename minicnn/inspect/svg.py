@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import check
 from ..io.files import replacing
 
 Point = tuple[float, float]
@@ -120,6 +121,10 @@ class Canvas:
         )
         self._reach((x, y), (x + width, y + height))
 
+    def name(self, x: float, y: float, width: float, height: float, *names: str) -> None:
+        """Remember what layers a region stands for."""
+        self.boxes.append(Box(x, y, width, height, names))
+
     def frame(self, x: float, y: float, width: float, height: float) -> None:
         a, b, c, d = map(_number, (x, y, width, height))
         self.shapes.append(f'<rect x="{a}" y="{b}" width="{c}" height="{d}" rx="5" class="m-frame"/>')
@@ -213,7 +218,8 @@ class Picture:
         self.view = canvas.view()
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all. Raises CheckpointError with the reason where the disk refuses."""
+        """Write the .svg file, whole or not at all. Raises ArgumentError, or CheckpointError where the disk refuses."""
+        check(Path(path).suffix.lower() == ".svg", f"save: the file is {str(path)!r}: its name must end in .svg")
         with replacing(path) as part:
             part.write_text(self.svg, encoding="utf-8")
 

@@ -1,0 +1,246 @@
+"""`field_picture`: what one unit sees. Its receptive field on the input, and how it widens from layer to layer."""
+
+from __future__ import annotations
+
+import colorsys
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import ArgumentError, check
+from ..geometry import Field, Shape
+from ..layers import AdaptiveAvgPool2d, Layer, Trace
+from ..layers.base import compact
+from ..layers.tracing import Record
+from .diagram import traced
+from .fields import FieldPair, fields
+from .layout import SMALL
+from .svg import Canvas, Picture, text_width
+
+MOST = 10
+"""How many layers are shown unless they are named."""
+SIDE, WIDE, ROW = 300.0, 460.0, 34.0
+"""Pixels: the larger side of the input, the width of the input's row, the distance of rows."""
+BAR = 13.0
+
+
+class _Level(NamedTuple):
+    """A row of the picture: what the unit at the top sees of a layer's output, along one axis."""
+
+    name: str
+    window: str
+    field: FieldPair
+    """Of the units of this layer."""
+    first: int
+    last: int
+    """The units seen."""
+    size: int
+    """How many there are; units outside are padding."""
+    unit: tuple[float, float]
+    """In the middle of those seen, vertically and horizontally; between two where their number is even."""
+
+    @property
+    def seen(self) -> int:
+        return self.last - self.first + 1
+
+
+def field_picture(
+    model_or_name: Layer | str, layers: Sequence[str] | None = None, input_shape: Shape | None = None
+) -> Picture:
+    """Draw the receptive fields of a network's layers, and how that of the last one comes about.
+
+    layers: paths such as "conv2" or "stage1.block1.body.conv2", by default those with windows, at most ten.
+    input_shape: (C, H, W) without the batch; models of the zoo know theirs.
+    Left, the input with the field of the unit in the middle of each layer. Right, one unit of the last layer at the top,
+    below it the units that it sees of each layer, down to the pixels: two 3x3 windows see 5x5.
+    Where branches meet, the way with the widest field is followed; the rows show the vertical axis.
+    Raises ArgumentError for an unknown layer, or where the field is not known.
+    """
+    found, title = traced("field_picture", model_or_name, input_shape)
+    check(
+        len(found.input_shape) == 3,
+        f"field_picture: input_shape is {found.input_shape}: receptive fields need maps: give (C, H, W)",
+    )
+    seen = fields(found)
+    chosen = _chosen(found, seen, layers)
+    levels = _levels(found, seen, chosen)
+    canvas = Canvas()
+    colours = _colours(len(levels) - 1)
+    left = _draw_levels(canvas, levels, colours)
+    _draw_input(canvas, found, levels[1:], colours, left - 34, (ROW * (len(levels) - 1) + BAR) / 2)
+    top, (x, y, _, height, _) = levels[-1], canvas.bounds
+    vertical, horizontal = top.field
+    canvas.text(x, y - 34, f"{title}: what a unit of {top.name} sees", 16, "start", bold=True)
+    about = (
+        f"{vertical.size}x{horizontal.size} pixels of the input; the next unit's field lies {vertical.jump:g} further"
+    )
+    canvas.text(x, y - 16, about, 11, "start", dim=True)
+    canvas.text(
+        x, y + height + 16, "Pale: padding. Lines: the window of each row on the row below.", SMALL, "start", dim=True
+    )
+    return Picture(canvas, f"{title}: receptive field of {top.name}")
+
+
+def _chosen(found: Trace, seen: list[FieldPair | None], layers: Sequence[str] | None) -> list[Record]:
+    """The layers to show, in running order; the last one is the one at the top."""
+    leaves = {record.path or record.kind: record for record in found.leaves}
+    if layers is not None:
+        names = [layers] if isinstance(layers, str) else list(layers)
+        check(names, "field_picture: layers is empty: name at least one layer")
+        for name in names:
+            if name not in leaves:
+                near = difflib.get_close_matches(str(name), leaves, n=3)
+                hint = (
+                    f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(list(leaves)[:12])}, ..."
+                )
+                raise ArgumentError(f"field_picture: layers has {name!r}, which is no layer that ran: {hint}")
+        chosen = sorted([leaves[name] for name in dict.fromkeys(names)], key=lambda record: record.index)
+        for record in chosen:
+            check(
+                seen[record.index] is not None and len(record.output) == 3,
+                f"field_picture: the field of {record.path} is not known: name layers that put out maps, without a layer "
+                "of one's own before them that changes the size of the map",
+            )
+        return chosen
+    known = [r for r in found.leaves if seen[r.index] is not None and not isinstance(r.layer, AdaptiveAvgPool2d)]
+    windows = [record for record in known if _moves(record)]
+    check(windows, "field_picture: no layer has a window: name the layers")
+    way = [record for record in _way(found, seen, windows[-1]) if _moves(record)]
+    if len(way) <= MOST:
+        return way
+    return [way[round(place * (len(way) - 1) / (MOST - 1))] for place in range(MOST)]
+
+
+def _moves(record: Record) -> bool:
+    window = record.layer.window(record.input) if len(record.input) == len(record.output) == 3 else None
+    return window is not None and (max(window.size) > 1 or max(window.stride) > 1)
+
+
+def _way(found: Trace, seen: list[FieldPair | None], last: Record) -> list[Record]:
+    """The layers from the input to `last`, at joins along the widest field."""
+    way = [last]
+    while way[-1].sources != (-1,):
+
+        def size(index: int) -> int:
+            pair = seen[index] if index >= 0 else None
+            return 0 if pair is None else pair.vertical.size
+
+        source = max(way[-1].sources, key=size)
+        if source < 0:
+            break
+        way.append(found.records[source])
+    return way[::-1]
+
+
+def _levels(found: Trace, seen: list[FieldPair | None], chosen: list[Record]) -> list[_Level]:
+    """Rows from the pixels to the last layer chosen."""
+    top = chosen[-1]
+    shown = {record.index for record in chosen}
+    first = last = (top.output[1] - 1) // 2
+    unit = (float(first), float((top.output[2] - 1) // 2))
+    levels = []
+    for record in reversed(_way(found, seen, top)):
+        pair = seen[record.index]
+        assert pair is not None
+        if record.index in shown:
+            levels.append(_Level(_name(record), _about(record), pair, first, last, record.output[1], unit))
+        window = record.layer.window(record.input) if len(record.input) == 3 else None
+        if window is not None:
+            before, reach = (
+                (window.padding[0], window.padding[2]),
+                [d * (s - 1) for d, s in zip(window.dilation, window.size)],
+            )
+            first = first * window.stride[0] - before[0]
+            last = last * window.stride[0] - before[0] + reach[0]
+            down, across = (unit[a] * window.stride[a] - before[a] + reach[a] / 2 for a in (0, 1))
+            unit = (down, across)
+    levels.append(_Level("input", "", FieldPair(Field(), Field()), first, last, found.input_shape[1], unit))
+    return levels[::-1]
+
+
+def _name(record: Record) -> str:
+    path = record.path or record.kind
+    return f"{record.kind} {path}" if path.rpartition(".")[2].isdigit() else path
+
+
+def _about(record: Record) -> str:
+    window = record.layer.window(record.input)
+    if window is None:
+        return record.kind
+    return f"{'x'.join(map(str, window.size))}" + ("" if max(window.stride) == 1 else f" /{compact(window.stride)}")
+
+
+def _colours(count: int) -> list[str]:
+    """From blue to red, equally light, so that they stand out on white and on black."""
+    hues = [0.6 - 0.6 * place / max(count - 1, 1) for place in range(count)]
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, 0.5, 0.62)) for hue in hues]
+
+
+def _draw_input(
+    canvas: Canvas, found: Trace, levels: Sequence[_Level], colours: Sequence[str], right: float, centre: float
+) -> None:  # fmt: skip
+    """The input and the fields on it, left of `right`, its middle at the height `centre`."""
+    H, W = found.input_shape[1:]
+    areas = [(0.0, 0.0, float(W), float(H))]
+    for level in levels:
+        (vertical, horizontal), (down, across) = level.field, level.unit
+        x = horizontal.start + horizontal.jump * across - horizontal.size / 2
+        y = vertical.start + vertical.jump * down - vertical.size / 2
+        areas.append((x, y, float(horizontal.size), float(vertical.size)))
+    low, high = min(x for x, _, _, _ in areas), max(x + w for x, _, w, _ in areas)
+    top, bottom = min(y for _, y, _, _ in areas), max(y + h for _, y, _, h in areas)
+    scale = SIDE / max(high - low, bottom - top)
+    left, up = right - scale * high, centre - scale * (top + bottom) / 2
+    canvas.box(left, up, scale * W, scale * H, "input")
+    for (x, y, width, height), colour in reversed(list(zip(areas[1:], colours))):
+        canvas.area(left + scale * x, up + scale * y, scale * width, scale * height, colour)
+    if scale >= 6:
+        for x in range(1, W):
+            canvas.wire((left + scale * x, up), (left + scale * x, up + scale * H))
+        for y in range(1, H):
+            canvas.wire((left, up + scale * y), (left + scale * W, up + scale * y))
+    canvas.text(left + scale * low, up + scale * top - 7, f"the input (grey), {H}x{W} pixels", SMALL, "start", dim=True)
+
+
+def _draw_levels(canvas: Canvas, levels: Sequence[_Level], colours: Sequence[str]) -> float:
+    """The rows, from the unit at the top to the pixels, around x = 0. Returns their left end."""
+    pixels = levels[0]
+    scale = min(WIDE / pixels.seen, 40.0)
+    middle = (pixels.first + pixels.last + 1) / 2
+    edge = scale * pixels.seen / 2 + 14
+    left_end = -edge
+    for number, level in enumerate(levels):
+        y, cell = ROW * (len(levels) - 1 - number), scale * level.field.vertical.jump
+        left = _start(level, scale, middle)
+        colour = colours[number - 1] if number else "#8592a0"
+        if number:
+            below = levels[number - 1]
+            start = _start(below, scale, middle)
+            end = start + scale * below.field.vertical.jump * below.seen
+            canvas.wire((left, y + BAR), (start, y + ROW))
+            canvas.wire((left + cell * level.seen, y + BAR), (end, y + ROW))
+        if cell >= 5 and level.seen <= 64:
+            for unit in range(level.seen):
+                inside = 0 <= level.first + unit < level.size
+                canvas.area(left + cell * unit, y, cell, BAR, colour, 0.55 if inside else 0.06)
+        else:
+            canvas.area(left, y, cell * level.seen, BAR, colour, 0.06)
+            first, last = max(level.first, 0), min(level.last, level.size - 1)
+            canvas.area(left + cell * (first - level.first), y, cell * (last + 1 - first), BAR, colour, 0.55)
+        canvas.name(left, y, cell * level.seen, BAR, level.name)
+        label = level.name if len(level.name) <= 28 else "..." + level.name[-25:]
+        label += f", {level.window}" if level.window else ""
+        canvas.text(-edge - 16, y + BAR - 3, label, SMALL, "end")
+        canvas.area(-edge - 10, y + 2, 9, 9, colour, 0.55)
+        left_end = min(left_end, -edge - 16 - text_width(label, SMALL))
+        words = f"{level.seen} {'unit' if number else 'pixel'}{'s' if level.seen > 1 else ''} seen"
+        field = level.field
+        words += f", each sees {field.vertical.size}x{field.horizontal.size}" if number else ""
+        canvas.text(edge, y + BAR - 3, words, SMALL, "start", dim=True)
+    return left_end
+
+
+def _start(level: _Level, scale: float, middle: float) -> float:
+    """Where the row of a level begins: a unit stands over the middle of its field, as wide as the jump to the next."""
+    field = level.field.vertical
+    return scale * (field.start + field.jump * (level.first - 0.5) - middle)
