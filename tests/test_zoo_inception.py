@@ -330,7 +330,7 @@ def test_a_plan_reads_like_a_figure():
     assert [shapes[name] for name in net.widths] == [(8, 7, 7), (24, 7, 7), (33, 3, 3), (33, 2, 2)]
 
 
-@pytest.mark.parametrize("step", ["3x3", "max 3x3 64", "3 64", "avg 3x3, ", "min 3x3"])
+@pytest.mark.parametrize("step", ["3x3", "max 3x3 64", "3x3/2 64 ceil", "3 64", "avg 3x3, ", "min 3x3"])
 def test_a_step_that_says_nothing_is_refused(step):
     with pytest.raises(ArgumentError, match="is no step: it must read like 3x3/2V 64 or max 3x3/2"):
         Stack(3).build(step, 3)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..layers import AdaptiveAvgPool2d, AvgPool2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, ReLU, Sequential
-from .inception import PAPER, Plan, Stack, bottleneck, output
+from .chain import linear
+from .inception import PAPER, Plan, Stack, bottleneck
 from .registry import register
 
 MODULES = {  # table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection
@@ -110,5 +111,5 @@ def head(channels: int, num_classes: int, batch_norm: bool, any_size: bool) -> S
     net = Stack(channels, batch_norm=batch_norm).add({"pool": pool, "conv": "1x1 128"})
     return Sequential({
         **net.layers, "flatten": Flatten(),
-        "fc1": Linear(128 * 4 * 4, 1024), "relu1": ReLU(), "dropout": Dropout(0.7), "fc2": output(1024, num_classes),
+        "fc1": Linear(128 * 4 * 4, 1024), "relu1": ReLU(), "dropout": Dropout(0.7), "fc2": linear(1024, num_classes),
     })  # fmt: skip

@@ -29,12 +29,11 @@ from ..layers import (
     GlobalAvgPool2d,
     Graph,
     Layer,
-    Linear,
     MaxPool2d,
     ReLU,
-    init,
+    Sequential,
 )
-from ..layers import Sequential as Chain
+from .chain import linear
 from .registry import register
 
 Plan = str | Sequence[Any] | Mapping[str, Any]
@@ -83,11 +82,11 @@ class Stack:
             name = _name(step)
             again = sum(1 for other in chain if other.partition("_")[0] == name)
             chain[f"{name}_{again + 1}" if again else name] = layer
-        return (layer, channels) if len(chain) == 1 else (Chain(chain), channels)
+        return (layer, channels) if len(chain) == 1 else (Sequential(chain), channels)
 
     def _step(self, step: str, channels: int) -> tuple[Layer, int]:
         found = STEP.fullmatch(step)
-        if found is None or bool(found["pool"]) is bool(found["filters"]):
+        if found is None or bool(found["pool"]) is bool(found["filters"]) or (found["filters"] and found["ceil"]):
             raise ArgumentError(f"inception: {step!r} is no step: it must read like 3x3/2V 64 or max 3x3/2")
         window, stride = (int(found["R"]), int(found["S"])), int(found["stride"] or 1)
         padding = (0, 0) if found["valid"] or found["ceil"] else (window[0] // 2, window[1] // 2)
@@ -98,17 +97,16 @@ class Stack:
         filters = int(found["filters"])
         return self.behind(Conv2d(channels, filters, window, stride, padding, bias=self.bias)), filters
 
-    def behind(self, conv: Conv2d, **before: Layer) -> Chain:
+    def behind(self, conv: Conv2d, **before: Layer) -> Sequential:
         """A convolution with what stands behind each: (batch norm and) ReLU. before: layers in front of it."""
         norm = {"bn": BatchNorm2d(conv.out_channels, self.eps)} if self.batch_norm else {}
-        return Chain({**before, "conv": conv, **norm, "relu": ReLU()})
+        return Sequential({**before, "conv": conv, **norm, "relu": ReLU()})
 
     def separable(self, name: str, filters: int, window: int, stride: int, multiplier: int) -> Stack:
         """Append a separable convolution: `multiplier` filters for each input channel by itself, then a 1x1. Returns self."""
         inner = self.channels * multiplier
-        depthwise = Conv2d(
-            self.channels, inner, window, stride, window // 2, groups=self.channels, bias=False
-        )  # nothing stands between the two, so a bias would be doubled
+        # Nothing stands between the two, so the depthwise bias would add nothing to the other.
+        depthwise = Conv2d(self.channels, inner, window, stride, window // 2, groups=self.channels, bias=False)
         self.layers[name] = self.behind(Conv2d(inner, filters, 1, bias=self.bias), depthwise=depthwise)
         self.channels = self.widths[name] = filters
         return self
@@ -116,13 +114,13 @@ class Stack:
     def classifier(self, num_classes: int, dropout: float) -> Stack:
         """Append the mean of each map, dropout and the last linear layer, which starts with small weights. Returns self."""
         self.add({"pool": GlobalAvgPool2d(), "flatten": Flatten(), "dropout": Dropout(dropout)})
-        self.layers["fc"] = output(self.channels, num_classes)
+        self.layers["fc"] = linear(self.channels, num_classes)
         return self
 
     def network(self, aux: Mapping[str, tuple[Layer, str]] | None = None) -> Layer:
         """The whole as a Sequential, or with auxiliary heads {name: (head, the layer that it reads)} as a Graph."""
         if not aux:
-            return Chain(self.layers)
+            return Sequential(self.layers)
         return Graph({**self.layers, **aux}, outputs="fc", training_outputs=list(aux))
 
 
@@ -135,13 +133,6 @@ def _name(step: Any) -> str:
         return "fork"
     words = step.split()
     return "pool" if words[0] in ("max", "avg") else words[0].partition("/")[0].rstrip("V")
-
-
-def output(units: int, num_classes: int) -> Linear:
-    """The last layer, with small initial weights, so that training starts from nearly equal probabilities."""
-    layer = Linear(units, num_classes)
-    init.gaussian(layer.weight, 0.01)
-    return layer
 
 
 def widths(name: str, given: Any, count: int) -> tuple[int, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..layers import AvgPool2d, Flatten, GlobalAvgPool2d, Layer, Sequential
-from .inception import Plan, Stack, output
+from .chain import linear
+from .inception import Plan, Stack
 from .registry import register
 
 PAPER = (
@@ -95,5 +96,5 @@ def head(channels: int, num_classes: int) -> Sequential:
     """The auxiliary classifier: a pool to 5x5, 128 filters of 1x1, 768 of 5x5, one linear layer."""
     net = Stack(channels).add({"pool": AvgPool2d(5, 3), "conv1": "1x1 128", "conv2": "5x5V 768"})
     return Sequential({
-        **net.layers, "mean": GlobalAvgPool2d(), "flatten": Flatten(), "fc": output(net.channels, num_classes),
+        **net.layers, "mean": GlobalAvgPool2d(), "flatten": Flatten(), "fc": linear(net.channels, num_classes),
     })  # fmt: skip

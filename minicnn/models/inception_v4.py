@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from ..errors import check
 from ..geometry import is_integer, is_number
-from ..layers import Conv2d, Layer, ReLU, Residual
-from ..layers import Sequential as Chain
+from ..layers import Conv2d, Layer, ReLU, Residual, Sequential
 from .inception import Plan, Stack
 from .inception_v3 import STEM as STEM_V3
 from .registry import register
@@ -206,5 +205,5 @@ def inception_resnet(
 def residual(net: Stack, plan: Plan, scale: float, relu: bool) -> Residual:
     """A module of Inception-ResNet on `net`: scale * (branches, then a linear 1x1) + input, and ReLU."""
     branches, filters = net.build(plan, net.channels)
-    body = Chain({"branches": branches, "linear": Conv2d(filters, net.channels, 1)})
+    body = Sequential({"branches": branches, "linear": Conv2d(filters, net.channels, 1)})
     return Residual(body, after=ReLU() if relu else None, scale=scale)

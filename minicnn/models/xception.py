@@ -18,7 +18,7 @@ from ..layers import (
     Residual,
     Sequential,
 )
-from .inception import output
+from .chain import linear
 from .registry import register
 
 # Figure 5 of the paper: the filters of the separable convolutions of each block.
@@ -86,5 +86,5 @@ def xception(*, num_classes: int = 1000, in_channels: int = 3, dropout: float = 
         channels = filters
     return Sequential({
         **layers, "pool": GlobalAvgPool2d(), "flatten": Flatten(), "dropout": Dropout(dropout),
-        "fc": output(channels, num_classes),
+        "fc": linear(channels, num_classes),
     })  # fmt: skip
