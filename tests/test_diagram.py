@@ -1,8 +1,10 @@
 """Diagrams and receptive-field pictures: what they show, and that nothing overlaps or is cut off."""
 
 import itertools
+import random
 import re
 import xml.etree.ElementTree as xml
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,6 +202,42 @@ def test_a_graph_that_is_neither_chain_nor_fork():
     check_picture(diagram(model, (3, 8, 8)))
 
 
+def drawn_graph(seed):
+    """A network of random layers that read random ones before them."""
+    draw = random.Random(seed)
+    nodes, channels = {}, {"input": 3}
+    for number in range(draw.randint(2, 14)):
+        name, before = f"n{number}", draw.choice(list(channels)[-4:])
+        C = channels[before]
+        kind = draw.choice(["conv", "conv", "small", "sum", "cat", "residual", "concat"])
+        if kind == "sum":
+            reads = [other for other in channels if channels[other] == C]
+            nodes[name] = (Add(), *draw.sample(reads, min(len(reads), 2)))
+        elif kind == "cat":
+            nodes[name] = (Cat(), *draw.sample(list(channels), min(len(channels), draw.choice([2, 3]))))
+            C = sum(channels[read] for read in nodes[name][1:])
+        else:
+            if kind == "conv":
+                layer, C = conv(C, 4), 4
+            elif kind == "small":
+                layer = draw.choice([ReLU(), BatchNorm2d(C), Identity()])
+            elif kind == "residual":
+                layer = Residual(conv(C, C))
+            else:
+                layer, C = Concat(conv(C, 2), Sequential(conv(C, 2), ReLU())), 4
+            nodes[name] = (layer, before)
+        channels[name] = C
+    return Graph(nodes, outputs=name, training_outputs=draw.choice([[], ["n0"], ["n1"]]))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_graphs(seed):
+    model = drawn_graph(seed)
+    ran = sorted(record.path for record in trace(model, (3, 8, 8)).records if record.leaf)
+    assert sorted(record.path for record in records(parts(model, (3, 8, 8))) if record.leaf) == ran
+    check_picture(diagram(model, (3, 8, 8)))
+
+
 class Own(Layer):
     """A block of one's own, with a sum outside any layer."""
 
@@ -378,3 +416,13 @@ def test_a_picture_is_svg(tmp_path):
     with pytest.raises(ArgumentError, match=r"must end in \.svg"):
         diagram("lenet5").save(tmp_path / "lenet5.png")
     assert not list(tmp_path.iterdir())
+
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="outside a checkout there are no pictures to compare with")
+@pytest.mark.parametrize("name, draw", [("alexnet", diagram), ("googlenet", diagram), ("alexnet_field", field_picture)])
+def test_the_pictures_of_the_documentation_are_up_to_date(name, draw):
+    shown = (DOCS / f"{name}.svg").read_text(encoding="utf-8")
+    assert shown == draw(name.removesuffix("_field")).svg, "remake it with minicnn draw, in the folder docs"

@@ -7,6 +7,7 @@ blocks with an arc from everything to everything behind it. Strips on a box are 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from os.path import commonprefix
 
@@ -32,7 +33,8 @@ from ..layers import (
 )
 from ..layers.base import compact
 from ..layers.tracing import Record
-from .layout import LINE, SMALL, Element, Look, Row, Slab, arrange, ends, in_rows
+from .elements import LINE, SMALL, Element, Look, Row, Slab
+from .layout import arrange, ends, in_rows
 from .structure import Block, Dense, Op, Part, Repeat, branched, records, structure
 from .svg import FILLS, Canvas, Picture, text_width
 
@@ -119,7 +121,7 @@ def _draw_rows(canvas: Canvas, rows: Sequence[Row], heads: Sequence[str]) -> Non
 def _heading(canvas: Canvas, title: str, found: Trace) -> None:
     x, y, _, _, _ = canvas.bounds
     parameters = sum(p.size for p in found.model.parameters())
-    macs = sum(r.layer.macs(r.input, r.output) for r in found.records)
+    macs = sum(record.macs for record in found.records)
     canvas.text(x, y - 30, title, 16, "start", bold=True)
     canvas.text(x, y - 13, f"{parameters:,} parameters, {macs:,} multiply-adds for one input", 11, "start", dim=True)
 
@@ -146,6 +148,7 @@ class _Boxes(Look):
 
     def __init__(self, found: Trace, flat: bool) -> None:
         self.flat = flat
+        self.endings = Counter(ending for r in found.records if r.leaf for ending in _endings(r.path))
         maps = [max(shape[1:]) for r in found.records for shape in (r.inputs + r.outputs) if len(shape) == 3]
         deepest = max([r.output[0] for r in found.records if len(r.output) == 3], default=1)
         longest = max([r.output[0] for r in found.records if len(r.output) == 1], default=1)
@@ -178,7 +181,13 @@ class _Boxes(Look):
             return []
         count = _parameters(op.records)
         about = [_window(record), _shape(record.output), f"{count:,}" if count else ""]
-        return [_name(record), *about] if self.flat else [line for line in about if line]
+        return [self.name(record), *about] if self.flat else [line for line in about if line]
+
+    def name(self, record: Record) -> str:
+        """As much of the path's end as no other layer has; the kind for a layer that has only a number."""
+        if record.path.isdigit() or not record.path:
+            return record.kind
+        return next((ending for ending in _endings(record.path) if self.endings[ending] == 1), record.path)
 
     def about(self, op: Op) -> str:
         record = op.record
@@ -187,7 +196,7 @@ class _Boxes(Look):
         lines = [f"{r.path}: {r.layer!r}" if r.path else repr(r.layer) for r in op.records]
         if not record.leaf:  # its inner layers would fill a page
             lines[len(op.before)] = f"{record.path}: {record.kind}"
-        count, macs = _parameters(op.records), record.layer.macs(record.input, record.output)
+        count, macs = _parameters(op.records), record.macs
         lines.append(f"{' and '.join(map(_shape, record.inputs))} -> {_shape(record.output)}")
         if count:
             lines.append(f"{count:,} parameters, {macs:,} multiply-adds")
@@ -227,9 +236,10 @@ def _kind(record: Record) -> str:
     layer = record.layer
     if record.index < 0:
         return "input"
-    if isinstance(layer, (Conv2d, ConvTranspose2d)):
+    moves = record.leaf and len(record.input) == 3 and layer.window(record.input) is not None
+    if isinstance(layer, ConvTranspose2d) or (moves and record.macs):
         return "conv"
-    if isinstance(layer, (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d)):
+    if isinstance(layer, AdaptiveAvgPool2d) or moves:
         return "pool"
     if isinstance(layer, Linear):
         return "linear"
@@ -255,9 +265,12 @@ def _shape(shape: Shape) -> str:
     return "x".join(map(str, (*shape[1:], shape[0]) if len(shape) == 3 else shape))
 
 
-def _name(record: Record) -> str:
-    parts = record.path.split(".")
-    return parts[-1] if not parts[-1].isdigit() else record.kind if len(parts) == 1 else ".".join(parts[-2:])
+def _endings(path: str) -> list[str]:
+    """conv1, block1.conv1, stage1.block1.conv1; the last part alone only if it is a word"""
+    parts = path.split(".")
+    return [
+        ".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1) if not parts[start].isdigit() or not start
+    ]
 
 
 def _parameters(several: Sequence[Record]) -> int:

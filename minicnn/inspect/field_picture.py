@@ -13,8 +13,8 @@ from ..layers import AdaptiveAvgPool2d, Layer, Trace
 from ..layers.base import compact
 from ..layers.tracing import Record
 from .diagram import traced
+from .elements import SMALL
 from .fields import FieldPair, fields
-from .layout import SMALL
 from .svg import Canvas, Picture, text_width
 
 MOST = 10

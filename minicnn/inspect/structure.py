@@ -221,16 +221,20 @@ class _Reader:
         main = [name for name in nodes if name in wanted] or list(nodes)
         heads: dict[str, list[Chain]] = {}
         for group in _groups([name for name in nodes if name not in main], nodes):
-            sources = [read for name in group for read in nodes[name][1] if read not in group]
-            heads.setdefault(sources[0] if sources else main[0], []).append(
-                self.section(group, nodes, set(group[-1:]), {})
-            )
-        return self.section(main, nodes, set(outputs) & set(main), heads)
+            sources = [read for name in group for read in nodes[name][1] if read in main]
+            chain = self.section(group, nodes, set(group[-1:]), {})
+            heads.setdefault(sources[0] if sources else "", []).append(chain)  # "" is the input
+        whole = self.section(main, nodes, set(outputs) & set(main), heads)
+        return Chain([Heads(heads[""]), *whole.parts]) if "" in heads else whole
 
     def section(
-        self, names: list[str], nodes: dict[str, _Node], ends: set[str], heads: dict[str, list[Chain]]
-    ) -> Chain:
-        """Names in running order -> a chain. It is cut wherever everything passes through one node."""
+        self, names: list[str], nodes: dict[str, _Node], ends: set[str], heads: dict[str, list[Chain]],
+        wires: bool = False,
+    ) -> Chain:  # fmt: skip
+        """Names in running order -> a chain. It is cut wherever everything passes through one node.
+
+        wires: whether Identity alone may become an empty chain.
+        """
         inside, parts = set(names), []
         last: dict[str, int] = {}
         for place, name in enumerate(names):
@@ -258,7 +262,7 @@ class _Reader:
             else:
                 branches = [self.section(group, nodes, ends & set(group), heads) for group in groups]
                 parts.append(Fork(branches + ([Chain()] if cut in ends else []), None))
-        return tidy(Chain(parts))
+        return tidy(Chain(parts), wires)
 
     def fork(self, names: list[str], join: str, nodes: dict[str, _Node], cut: str) -> list[Part]:
         """What lies between a cut and the next one, `join`."""
@@ -274,7 +278,7 @@ class _Reader:
             elif group not in done:
                 done.append(group)
                 ends = set(reads) & set(group)
-                branches.append(self.section(group, nodes, ends, {}))
+                branches.append(self.section(group, nodes, ends, {}, wires=True))
                 if not branches[-1].parts:
                     passed += [nodes[name][0] for name in group]
         joins = record.leaf and isinstance(record.layer, (Add, Cat))
@@ -308,8 +312,10 @@ def _groups(names: list[str], nodes: dict[str, _Node]) -> list[list[str]]:
     return [sorted(each, key=names.index) for each in {id(each): each for each in group.values()}.values()]
 
 
-def tidy(chain: Chain) -> Chain:
+def tidy(chain: Chain, wires: bool = False) -> Chain:
     """Small layers go into the boxes beside them, dense layers into dense blocks, equal parts are folded."""
+    if wires and all(isinstance(part, Op) and isinstance(part.record.layer, Identity) for part in chain.parts):
+        return Chain()
     return Chain(_folded(_dense(_absorbed(chain.parts))))
 
 
@@ -338,8 +344,6 @@ def _absorbed(parts: Sequence[Part]) -> list[Part]:
         last = done[-1] if done else None
         if isinstance(last, Op):
             last.after.extend(pending)
-        elif all(isinstance(record.layer, Identity) for record in pending):
-            pass  # the branch is a wire
         else:
             done.append(Op(pending[0], after=pending[1:]))
     return done

@@ -25,7 +25,7 @@ STYLE = """
 .m-page{fill:#fff}.m-text{fill:#1f2328}.m-dim{fill:#59636e}.m-wire{fill:none;stroke:#59636e;stroke-width:1.1}
 .m-tip{fill:#59636e}.m-frame{fill:#8592a0;fill-opacity:.09;stroke:#8592a0;stroke-dasharray:4 3}
 .m-box{stroke:#30363d;stroke-width:.7;stroke-linejoin:round}.m-arc{fill:none;stroke-width:1.3}
-text{font-family:Helvetica,Arial,sans-serif}
+.m-text,.m-dim{font-family:Helvetica,Arial,sans-serif}
 @media (prefers-color-scheme:dark){.m-page{fill:#0d1117}.m-text{fill:#e6edf3}.m-dim{fill:#9aa4af}
 .m-wire{stroke:#9aa4af}.m-tip{fill:#9aa4af}}"""
 
