@@ -172,6 +172,21 @@ def test_what_stands_around_the_weights(tmp_path, rng, legacy, wrap):
         np.testing.assert_array_equal(model.conv.weight.numpy(), state["conv.weight"])
 
 
+def test_a_wrappers_name_that_is_the_models_own(tmp_path, rng):
+    state = drawn(rng)
+    for prefix in ("model.", "module.model."):
+        torch.save(tmp_path / "w.pth", {prefix + name: value for name, value in state.items()})
+        model = layers.Sequential({"model": small()})
+        assert io.load_weights(model, tmp_path / "w.pth") == ([], [])
+        np.testing.assert_array_equal(model.model.conv.weight.numpy(), state["conv.weight"])
+
+
+def test_a_model_without_memory_takes_no_weights(tmp_path, rng):
+    torch.save(tmp_path / "w.pth", constants(shapes_of("resnet18")))
+    with pytest.raises(CheckpointError, match="on the meta device"):
+        io.load_weights(models.create("resnet18", device="meta"), tmp_path / "w.pth")
+
+
 def test_numbers_that_do_not_fit_the_dtype(tmp_path, rng):
     state = drawn(rng)
     torch.save(tmp_path / "w.pth", {**state, "fc.bias": np.array([1e300, 0])})
@@ -550,6 +565,13 @@ def test_the_same_network_by_another_recipe(tmp_path):
     model = models.create("resnet50")
     io.load_weights(model, path, anyway=True)
     assert (model.fc.weight.numpy() == 0.5).all()
+
+
+def test_torchvisions_pool_before_the_linear_layers(tmp_path):
+    torch.save(tmp_path / "alexnet.pth", constants(shapes_of("alexnet_torchvision")))
+    same = {"widths": (64, 192, 384, 256, 256), "padding": 2, "norm": None}
+    io.load_weights(models.create("alexnet", **same), tmp_path / "alexnet.pth")
+    refused(models.create("alexnet", **{**same, "norm": "after"}), tmp_path / "alexnet.pth", "'alexnet_torchvision'")
 
 
 def test_our_own_files_name_their_network(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import MinicnnError
 from ..geometry import Shape
-from ..layers import Dropout, Layer
+from ..layers import AdaptiveAvgPool2d, Dropout, Layer
 from ..models import create
 from .names import COUNTER, TABLES, Table
 
@@ -35,8 +35,11 @@ class Match(NamedTuple):
 
 
 def _structure(name: str, options: Mapping[str, Any]) -> list[str]:
+    """What computes, without what changes nothing in use and at the network's own resolution."""
     model = create(name, device="meta", **options)
-    layers = [(path, layer) for path, layer in model.named_layers() if not isinstance(layer, Dropout)]
+    layers = [
+        (path, layer) for path, layer in model.named_layers() if not isinstance(layer, (Dropout, AdaptiveAvgPool2d))
+    ]
     return [f"{path} {layer!r}" for path, layer in layers if not any(layer.children())]
 
 

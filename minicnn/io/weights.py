@@ -150,19 +150,36 @@ def _fit(model: Layer, arrays: Mapping[str, np.ndarray], table: Table | None) ->
     return _Fit(pairs, missing, [name for name in others if name not in left_out], left_out, wrong, only)
 
 
-def _foreign(model: Layer, arrays: dict[str, np.ndarray]) -> tuple[Table | None, _Fit]:
-    """The names under which most of the file's arrays belong to the model, and how they fit."""
+class _Reading(NamedTuple):
+    """One way to understand a file's names."""
+
+    arrays: dict[str, np.ndarray]
+    table: Table | None
+    fit: _Fit
+
+
+def _readings(model: Layer, file: _File) -> list[_Reading]:
+    """The ways to understand a file's names, those that fit better first."""
+    if file.own:
+        return [_Reading(file.arrays, None, _fit(model, file.arrays, None))]
     tables = [table for table in TABLES if model.recipe is not None and table.fits(model.recipe.name)]
-    fits = [(table, _fit(model, arrays, table)) for table in (None, *tables, PLAIN)]
-    return max(fits, key=lambda entry: (len(entry[1].pairs), -len(entry[1].wrong)))
+    readings = [
+        _Reading(arrays, table, _fit(model, arrays, table))
+        for arrays in _peeled(file.arrays)
+        for table in (None, *tables, PLAIN)
+    ]
+    return sorted(readings, key=lambda reading: (-len(reading.fit.pairs), len(reading.fit.wrong)))
 
 
-def _bare(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without PyTorch's counters, and without what stands in front of every name."""
-    arrays = {name: array for name, array in arrays.items() if not name.endswith(COUNTER)}
-    while arrays and (prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in arrays)), None)):
-        arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
-    return arrays
+def _peeled(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Without PyTorch's counters; and without what wrappers put in front of every name, one after the other."""
+    result = [{name: array for name, array in arrays.items() if not name.endswith(COUNTER)}]
+    while last := result[-1]:
+        prefix = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in last)), None)
+        if prefix is None:
+            break
+        result.append({name.removeprefix(prefix): array for name, array in last.items()})
+    return result
 
 
 def _listed(kind: str, entries: list[str]) -> str:
@@ -201,12 +218,7 @@ def load_weights(model: Layer, path: str | Path, strict: bool = True, anyway: bo
     file = _read(path)
     recipe = model.recipe
     kind = recipe.name if recipe else type(model).__name__
-    if file.own:
-        table, arrays = None, file.arrays
-        fit = _fit(model, arrays, None)
-    else:
-        arrays = _bare(file.arrays)
-        table, fit = _foreign(model, arrays)
+    arrays, table, fit = _readings(model, file)[0]
     missing, unexpected = (fit.missing, fit.unexpected) if strict else ([], [])
     if missing or unexpected or fit.wrong or not fit.pairs:
         parts = [
@@ -216,7 +228,7 @@ def load_weights(model: Layer, path: str | Path, strict: bool = True, anyway: bo
         ]
         if not fit.pairs:
             parts = [f"none of its {len(arrays)} names is one of the model's {len(fit.missing)}"]
-        hint = _hint(model, file, arrays, fit)
+        hint = _hint(model, file, fit)
         raise CheckpointError(f"{path} does not fit this {kind}{hint and '; ' + hint}: {'; '.join(parts)}")
     if not anyway and recipe is not None:
         _refuse_another_network(model, path, file, table)
@@ -229,17 +241,13 @@ def load_weights(model: Layer, path: str | Path, strict: bool = True, anyway: bo
     return Loaded(fit.missing, [*fit.unexpected, *fit.left_out])
 
 
-def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in arrays.items()}
-
-
-def _hint(model: Layer, file: _File, arrays: Mapping[str, np.ndarray], fit: _Fit) -> str:
+def _hint(model: Layer, file: _File, fit: _Fit) -> str:
     """What the file is, where that is known, and what to do."""
     if file.recipe is not None:
         return f"it was written from {_recipe(*file.recipe)}"
     if fit.classes is not None and not fit.missing and not fit.unexpected:
         return f"it has {fit.classes} classes: make the model with num_classes={fit.classes}"
-    found = origin.matches(_shapes(arrays))
+    found = origin.matches({name: array.shape for name, array in _peeled(file.arrays)[-1].items()})
     if model.recipe is not None and model.recipe.name in [match.name for match in found]:
         return ""
     return f"it fits {' and '.join([f'{match}, here {match.advice}' for match in found])}" if found else ""
