@@ -1,4 +1,4 @@
-"""The `minicnn` command: info, train, summary, predict."""
+"""The `minicnn` command: info, train, summary, compare, slides, predict."""
 
 import os
 import platform
@@ -150,14 +150,26 @@ def run_example(defaults: Job) -> None:
 app.command("train")(training_command(Job()))
 
 
+def _shape(input: str | None) -> tuple[int, int, int] | None:
+    """--input as a shape."""
+    if input is None:
+        return None
+    parts = input.lower().split("x")
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint="--input")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def _format(chosen: str, formats: tuple[str, ...]) -> str:
+    """--format, the name of a method without its to_."""
+    if chosen not in formats:
+        raise typer.BadParameter(f"{chosen!r} is none of {', '.join(formats)}", param_hint="--format")
+    return f"to_{chosen}"
+
+
 def _network(name: str, input: str | None) -> tuple[Any, tuple[int, int, int] | None]:
     """What a command is about: the name of a network or the network of a .prototxt file, and --input as a shape."""
-    shape = None
-    if input is not None:
-        parts = input.lower().split("x")
-        if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint="--input")
-        shape = (int(parts[0]), int(parts[1]), int(parts[2]))
+    shape = _shape(input)
     if not name.endswith(".prototxt"):
         return name, shape
     from .io import load_prototxt
@@ -179,15 +191,56 @@ def summary(
     """The layers of a network: sizes, parameters, multiply-adds, receptive fields."""
     from .inspect import summary as summarise
 
-    formats = ("text", "markdown", "latex", "html", "json")
-    if format not in formats:
-        raise typer.BadParameter(f"{format!r} is none of {', '.join(formats)}", param_hint="--format")
+    method = _format(format, ("text", "markdown", "latex", "html", "json"))
     network, shape = _network(name, input)
     whole = summarise(network, shape, depth)
     if format == "text":
         whole.print(width, formulas)
     else:
-        print(getattr(whole, f"to_{format}")())
+        print(getattr(whole, method)())
+
+
+@app.command()
+def compare(
+    things: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="A B ...",
+            help="Networks, modules, layers written out as 'Conv2d(3, 8, 5)', .prototxt files; or one comparison, such as 5x5.",
+            show_default=False,
+        ),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List what can be compared.")] = False,
+    input: Annotated[str | None, typer.Option(help="The input shape of all of them, as CxHxW: 3x224x224.")] = None,
+    channels: Annotated[int | None, typer.Option(help="C of the modules; default: the lectures'.", min=1)] = None,
+    format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
+) -> None:
+    """Networks, modules or layers side by side: parameters, multiply-adds, memory, depth, receptive field."""
+    from .inspect import compare as comparison
+    from .inspect.modules import listing
+
+    method = _format(format, ("text", "markdown", "json"))
+    if list_:
+        print(listing())
+        return
+    networks = [
+        (Path(thing).name, _network(thing, input)[0]) if thing.endswith(".prototxt") else thing
+        for thing in things or []
+    ]
+    print(getattr(comparison(*networks, input_shape=_shape(input), channels=channels), method)())
+
+
+@app.command()
+def slides(
+    deck: Annotated[str | None, typer.Option(help="One deck only: 000 to 004.")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="Only what is wrong.")] = False,
+    format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
+) -> None:
+    """Every number that the lecture slides state, beside what the code computes, with a verdict."""
+    from .inspect import check_slides
+
+    method = _format(format, ("text", "markdown", "json"))
+    print(getattr(check_slides(deck, wrong), method)())
 
 
 @app.command()

@@ -1,5 +1,8 @@
-"""Looking at networks: the summary, receptive fields, diagrams and plots."""
+"""Looking at networks: the summary, comparisons, the slides' claims, receptive fields, diagrams and plots."""
 
+from typing import Any
+
+from .compare import Comparison, compare
 from .diagram import diagram
 from .field_picture import field_picture
 from .fields import FieldPair, fields
@@ -9,6 +12,14 @@ from .summary import Row, Summary, summary
 from .svg import Picture
 
 __all__ = [
-    "FieldPair", "Picture", "Row", "Summary", "diagram", "field_picture", "fields", "plot_errors", "plot_memory",
-    "plot_winners", "save_figure", "summary",
+    "Comparison", "FieldPair", "Picture", "Row", "Summary", "check_slides", "compare", "diagram", "field_picture",
+    "fields", "plot_errors", "plot_memory", "plot_winners", "save_figure", "summary",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "check_slides":  # the claims are read when they are wanted, so that `import minicnn` stays quick
+        from .slides import check_slides
+
+        return check_slides
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

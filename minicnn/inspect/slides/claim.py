@@ -1,0 +1,219 @@
+"""A claim of the slides, and the verdict on it: what is printed is compared with what the code computes.
+
+Nothing here knows a verdict beforehand. A claim holds the number as the slide prints it and a function that computes it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from ...errors import MinicnnError
+from . import measure
+
+AGREES, ROUNDED, WRONG, QUOTED = "agrees", "rounded", "wrong", "quoted"
+VERDICTS = (AGREES, ROUNDED, WRONG, QUOTED)
+
+UNITS = {"K": 1000, "M": 10**6, "million": 10**6, "Million": 10**6}
+"""Factors. Other words behind a number (MB, Ki, %, x) are its unit, in which the code computes too."""
+
+NUMBER = re.compile(r"(?P<digits>-?[\d,]*\.?\d+)(?: ?x ?10\^(?P<power>\d+))?\s*(?P<unit>[A-Za-z%]*)")
+SHAPE = re.compile(r"\d+(x\d+)+")
+
+
+class Kibi(NamedTuple):
+    """A count to compare with a number of K, where K is 1024."""
+
+    number: int
+
+
+class Formula(NamedTuple):
+    """A formula that a slide prints without its value, and that value, worked out as the slide says."""
+
+    text: str
+    value: Any
+
+
+class Holds(NamedTuple):
+    """What a statement in words comes to: whether it holds, and what was found."""
+
+    truth: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a slide."""
+
+    statement: str
+    printed: str | tuple[str, ...] | Formula
+    """What the slide prints; several numbers as a tuple. "" for a statement in words, whose function gives `Holds`."""
+    compute: Callable[[], Any] | None = None
+    """Gives what the code finds; None for the result of an experiment, which is only quoted."""
+    reason: str = ""
+    """Why the slide is wrong, or what should be known."""
+    example: str = ""
+    """The worked example that this is, a key of `worked.EXAMPLES`."""
+    erratum: str = ""
+    """The entry of the list of errata that this line stands for, by the words that it quotes."""
+    about: tuple[str, ...] = ()
+    """Networks of the zoo that it is about; those that `compute` looks at need not be named."""
+
+
+class Line(NamedTuple):
+    """A claim after the code has run."""
+
+    deck: str
+    topic: str
+    statement: str
+    slide: str
+    computed: str
+    verdict: str
+    reason: str
+    example: str
+    erratum: str
+    networks: tuple[str, ...]
+    value: Any
+    """What the function gave; None for what is quoted."""
+
+
+def evaluate(deck: str, topic: str, claim: Claim) -> Line:
+    """Run the claim's function and compare. A function that fails makes the line wrong, and the reason says so."""
+    printed = claim.printed
+    slide = (
+        printed.text if isinstance(printed, Formula) else "; ".join(printed) if isinstance(printed, tuple) else printed
+    )
+    value, computed, verdict, reason = None, "", QUOTED, claim.reason
+    with measure.looking() as networks:
+        if claim.compute is not None:
+            try:
+                value = claim.compute()
+                verdict, detail = judge(printed, value)
+                computed = shown(value, slide) + _unit(printed, value)
+            except MinicnnError as error:
+                verdict, detail = WRONG, f"not computed: {error}"
+            reason = _reason(verdict, detail, claim.reason)
+    return Line(
+        deck, topic, claim.statement, slide, computed, verdict, reason, claim.example, claim.erratum,
+        tuple(dict.fromkeys((*claim.about, *networks))), value,
+    )  # fmt: skip
+
+
+def _reason(verdict: str, detail: str, recorded: str) -> str:
+    if verdict == WRONG and not recorded:
+        return detail or "no reason is recorded"
+    return "; ".join(part for part in (detail, recorded) if part)
+
+
+def judge(printed: str | tuple[str, ...] | Formula, value: Any) -> tuple[str, str]:
+    """The verdict on a printed number or text, given what was computed, and a detail such as "to 35,000".
+
+    `agrees` if equal; `rounded` if it is the computed number rounded to the nearest at the printed precision; else
+    `wrong`. Of several numbers the worst counts.
+    """
+    if isinstance(value, Holds):
+        return (AGREES if value.truth else WRONG), ""
+    if isinstance(printed, Formula):
+        return (AGREES if _equal(printed.value, value) else WRONG), ""
+    if isinstance(value, Kibi):
+        value = Fraction(value.number * UNITS["K"], 1024)
+    if isinstance(printed, tuple) or (isinstance(value, tuple) and not SHAPE.fullmatch(printed)):
+        parts = (printed,) if isinstance(printed, str) else printed
+        values = value if isinstance(value, tuple) else (value,)
+        if len(parts) != len(values):
+            return WRONG, ""
+        judged = [judge(part, one) for part, one in zip(parts, values)]
+        worst = max((verdict for verdict, _ in judged), key=(AGREES, ROUNDED, WRONG).index)
+        found = dict.fromkeys(detail for verdict, detail in judged if verdict == worst and detail)
+        return worst, "; ".join(found)
+    if isinstance(value, str):
+        return (AGREES if _plain(printed) == _plain(value) else WRONG), ""
+    if SHAPE.fullmatch(printed):
+        return (AGREES if tuple(map(int, printed.split("x"))) == value else WRONG), ""
+    return _number(printed, value)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, (tuple, list)) or isinstance(other, (tuple, list)):
+        return False
+    if isinstance(one, float) or isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6)
+    return bool(one == other)
+
+
+def _number(printed: str, value: Any) -> tuple[str, str]:
+    try:
+        number, step, unit = parse(printed)
+    except ValueError:
+        return WRONG, ""
+    exact = Fraction(value)
+    if exact == number or (isinstance(value, float) and math.isclose(float(number), value, rel_tol=1e-9)):
+        return AGREES, ""
+    if abs(exact - number) * 2 <= step:
+        return ROUNDED, f"to {printed.lstrip('~ ')}"
+    if 0 < exact - number < step:
+        nearest = (exact + step / 2) // step * step
+        return WRONG, f"cut off, not rounded, which gives {_short(nearest, unit)}"
+    return WRONG, ""
+
+
+def parse(printed: str) -> tuple[Fraction, Fraction, str]:
+    """A printed number, the step of its last digit that counts, and its unit: "1.3 M" gives 1,300,000, 100,000, "M".
+
+    Zeros at the end of a whole number of five digits or more, or one with a unit, do not count beyond the second digit.
+    """
+    found = NUMBER.fullmatch(printed.strip().lstrip("~ "))
+    if found is None:
+        raise ValueError(f"{printed!r} is no number")
+    digits, unit = found["digits"].replace(",", ""), found["unit"]
+    factor = Fraction(UNITS.get(unit, 1)) * 10 ** int(found["power"] or 0)
+    whole, _, decimals = digits.lstrip("-").partition(".")
+    places = -len(decimals)
+    if not decimals and (unit or len(whole) >= 5):
+        places = min(len(whole) - len(whole.rstrip("0")), max(len(whole) - 2, 0))
+    return Fraction(digits) * factor, Fraction(10) ** places * factor, unit
+
+
+def _unit(printed: Any, value: Any) -> str:
+    """The unit of the slide's number, if the computed one is in it too: " MB", "x"."""
+    found = NUMBER.fullmatch(printed.lstrip("~ ")) if isinstance(printed, str) else None
+    if found is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return ""
+    return {"MB": " MB", "Megabytes": " MiB", "%": "%", "x": "x"}.get(found["unit"], "")
+
+
+def _short(number: Fraction, unit: str) -> str:
+    scaled = number / UNITS.get(unit, 1)
+    if unit in UNITS:
+        return f"{float(scaled):,.10g} {unit}"
+    if number >= 10**8 and not unit:
+        return f"{float(number) / 10**9:.10g} x 10^9"
+    return f"{float(number):,.10g}"
+
+
+def shown(value: Any, slide: str = "") -> str:
+    """A computed value as text, in the manner of the slide: 55x55x96, 62,378,344, 54.25."""
+    if isinstance(value, Holds):
+        return value.found
+    if isinstance(value, Kibi):
+        return f"{value.number / 1024:,.1f}K"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {shown(part)}" for key, part in value.items() if part is not None)
+    if isinstance(value, (tuple, list)):
+        return "x".join(map(str, value)) if SHAPE.fullmatch(slide) else "; ".join(map(shown, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, (float, Fraction)):
+        number = float(value)
+        return f"{number:,.4g}" if abs(number) < 1000 else f"{number:,.1f}"
+    return str(value)

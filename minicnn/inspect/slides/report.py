@@ -1,0 +1,125 @@
+"""The checked claims as text, Markdown and JSON."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import json
+import textwrap
+from typing import Any
+
+from .claim import VERDICTS, Line
+
+INTRODUCTION = """\
+Every worked example and every number that the five lecture decks state about architectures and arithmetic, beside what
+the code computes when it runs. This page is written by `minicnn slides --format markdown`; nothing in the column
+"computed" is typed.
+
+- *agrees*: the numbers are equal.
+- *rounded*: the slide's number is the computed one, rounded to the nearest at the precision that is printed.
+- **wrong**: it is not, and the reason is beside it. That includes numbers that were cut off instead of rounded, and what
+  the recognition of the slides' text has spoilt.
+- *quoted*: an error rate, a training time or the like, which only the experiment can confirm."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Checked claims. `print(report)` shows them at 80 columns."""
+
+    titles: dict[str, str]
+    """Of the decks, by number."""
+    lines: tuple[Line, ...]
+    checked: int
+    """How many claims were checked; `lines` may hold the wrong ones only."""
+
+    def counts(self) -> dict[str, int]:
+        """How many lines there are of each verdict."""
+        found = collections.Counter(line.verdict for line in self.lines)
+        return {verdict: found[verdict] for verdict in VERDICTS}
+
+    def _tally(self) -> str:
+        counted = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items() if count)
+        shown = (
+            f"{len(self.lines)} of {self.checked} statements"
+            if len(self.lines) < self.checked
+            else f"{self.checked} statements"
+        )
+        return f"{shown}: {counted}" if counted else f"{self.checked} statements, none of them wrong"
+
+    def _grouped(self) -> Any:
+        return itertools.groupby(self.lines, key=lambda line: (line.deck, line.topic))
+
+    def to_text(self, width: int = 80) -> str:
+        """One statement after the other at most `width` columns wide: verdict, statement, the slide's number, ours."""
+        verdict, number = 8, max((width - 8) // 4, 10)
+        statement = width - verdict - 2 * number - 3
+        columns = (verdict, statement, number, number)
+        text = [_beside(columns, ("", "statement", "the slide", "computed"))]
+        deck = ""
+        for (of, topic), lines in self._grouped():
+            if of != deck:
+                deck = of
+                text += ["", "=" * width, f"deck {deck}: {self.titles[deck]}", "=" * width]
+            text += ["", topic, "-" * len(topic)]
+            for line in lines:
+                text.append(
+                    _beside(columns, (line.verdict, line.statement, line.slide or "(in words)", line.computed or "-"))
+                )
+                if line.reason:
+                    text += textwrap.wrap(
+                        line.reason, width, initial_indent=" " * (verdict + 3), subsequent_indent=" " * (verdict + 3)
+                    )
+        return "\n".join([*text, "", self._tally()])
+
+    def to_markdown(self) -> str:
+        """A page with a table for each topic."""
+        text = ["# The slides, checked", "", INTRODUCTION, "", f"{self._tally()}."]
+        deck = ""
+        for (of, topic), lines in self._grouped():
+            if of != deck:
+                deck = of
+                text += ["", f"## Deck {deck}: {_escape(self.titles[deck])}"]
+            text += [
+                "",
+                f"### {_escape(topic)}",
+                "",
+                "| statement | the slide | computed | verdict |",
+                "| --- | ---: | ---: | --- |",
+            ]
+            for line in lines:
+                style = "**" if line.verdict == "wrong" else ""
+                said = f"{style}{line.verdict}{style}" + (f": {_escape(line.reason)}" if line.reason else "")
+                cells = (_escape(line.statement), _escape(line.slide) or "in words", _escape(line.computed), said)
+                text.append("| " + " | ".join(cells) + " |")
+        return "\n".join(text)
+
+    def to_json(self) -> str:
+        """Everything as JSON."""
+        content = {
+            "decks": self.titles,
+            "counts": self.counts(),
+            "lines": [{key: value for key, value in line._asdict().items() if key != "value"} for line in self.lines],
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    __repr__ = __str__
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+
+def _escape(text: str) -> str:
+    for letter in "\\|*_`<>[]~":
+        text = text.replace(letter, "\\" + letter)
+    return text
+
+
+def _beside(widths: tuple[int, ...], cells: tuple[str, ...]) -> str:
+    """Cells beside each other, each wrapped to its width."""
+    wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths)]
+    rows = itertools.zip_longest(*wrapped, fillvalue="")
+    return "\n".join(" ".join(part.ljust(width) for part, width in zip(row, widths)).rstrip() for row in rows)

@@ -1,0 +1,156 @@
+"""Tables that several decks show, row by row: VGG's, GoogLeNet's, ResNet's and DenseNet's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .claim import Claim, Holds, Kibi
+from .measure import hwc, net
+from .worked import googlenet_parts
+
+TABLE_IS_OFF = "the paper's table is off; the count follows from its own widths"
+
+
+def vgg_column(letter: str) -> Callable[[], tuple[str, ...]]:
+    """A column of VGG's table: from pool to pool the convolutions, such as "2 conv3-256, conv1-256"."""
+
+    def cells() -> tuple[str, ...]:
+        one = net(f"vgg_{letter}")
+        stages: list[list[str]] = [[]]
+        for row in one.of("Conv2d", "MaxPool2d"):
+            if row.kind == "MaxPool2d":
+                stages.append([])
+            else:
+                layer = one.layer(row)
+                stages[-1].append(f"conv{layer.kernel_size[0]}-{layer.out_channels}")
+        return tuple(_runs(stage) for stage in stages if stage)
+
+    return cells
+
+
+def _runs(words: list[str]) -> str:
+    """Equal neighbours counted: "2 conv3-256, conv1-256"."""
+    runs: list[tuple[str, int]] = []
+    for word in words:
+        if runs and runs[-1][0] == word:
+            runs[-1] = (word, runs[-1][1] + 1)
+        else:
+            runs.append((word, 1))
+    return ", ".join(word if count == 1 else f"{count} {word}" for word, count in runs)
+
+
+def _widths(name: str) -> Callable[[], tuple[int, ...]]:
+    """The filters of an inception module's convolutions, in the order of the table."""
+
+    def widths() -> tuple[int, ...]:
+        rows = [
+            row for path in googlenet_parts()[name] for row in net("googlenet").inside(path) if row.kind == "Conv2d"
+        ]
+        return tuple(row.output_shape[0] for row in rows)
+
+    return widths
+
+
+def _output(name: str) -> Callable[[], tuple[int, ...]]:
+    def output() -> tuple[int, ...]:
+        row = net("googlenet").inside(googlenet_parts()[name][-1])[0]
+        return hwc(row.output_shape) if len(row.output_shape) == 3 else (1, 1, *row.output_shape)
+
+    return output
+
+
+def _depth(name: str) -> Callable[[], int]:
+    """The most convolutions and linear layers in any branch."""
+
+    def depth() -> int:
+        paths = googlenet_parts()[name]
+        counts: dict[str, int] = {}
+        for path in paths:
+            for row in net("googlenet").inside(path):
+                if row.macs:
+                    branch = row.path[len(path) + 1 :].partition(".")[0] if len(paths) == 1 and name[0] in "345" else ""
+                    counts[branch] = counts.get(branch, 0) + 1
+        return max(counts.values())
+
+    return depth
+
+
+def googlenet(table: str, reasons: Mapping[tuple[str, str], tuple[str, str]]) -> list[Claim]:
+    """Claims for rows `name | output | depth | widths | params | ops`; an empty cell is passed over.
+
+    reasons: by (row, column) why a cell is wrong, and the erratum that it stands for.
+    """
+    claims = []
+    for line in table.strip().splitlines():
+        name, output, depth, widths, params, ops = (cell.strip() for cell in line.split("|"))
+        title = (
+            f"inception ({name})"
+            if name[0] in "345"
+            else {"conv1": "first convolution", "conv2": "second convolution"}.get(name, name)
+        )
+        cells = (
+            ("output size", output, _output(name)),
+            ("depth", depth, _depth(name)),
+            ("#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj", tuple(widths.split()), _widths(name)),
+            ("params", params, lambda name=name: Kibi(net("googlenet").weights(*googlenet_parts()[name]))),
+            ("ops", ops, lambda name=name: net("googlenet").macs_of(*googlenet_parts()[name])),
+        )
+        for column, printed, compute in cells:
+            if not printed:
+                continue
+            reason, erratum = reasons.get((name, column.partition(",")[0]), ("", ""))
+            if column == "params" and not reason:
+                reason = "in units of 1024"
+            shown = column if name[0] in "345" or column[0] != "#" else "#3x3 reduce, #3x3"
+            claims.append(Claim(f"{title}: {shown}", printed, compute, reason, "googlenet_table1", erratum))
+    return claims
+
+
+def residual_stage(name: str, stage: int) -> Callable[[], str]:
+    """The blocks of a stage as the table shows them: [1x1, 64; 3x3, 64; 1x1, 256] x 3."""
+
+    def blocks() -> str:
+        one = net(name)
+        sizes = (56, 28, 14, 7)
+        rows = [row for row in one.of("Residual") if row.output_shape[1] == sizes[stage]]
+        shapes = []
+        for row in rows:
+            convs = [inner for inner in one.inside(row.path + ".body") if inner.kind == "Conv2d"]
+            layers = [one.layer(conv) for conv in convs]
+            shapes.append("; ".join(f"{m.kernel_size[0]}x{m.kernel_size[1]}, {m.out_channels}" for m in layers))
+        return " + ".join(f"[{shape}] x {shapes.count(shape)}" for shape in dict.fromkeys(shapes))
+
+    return blocks
+
+
+def _pairs(name: str, size: int) -> int:
+    """How many pairs of a 1x1 and a 3x3 convolution the dense block with maps of `size` has; 0 unless they are pairs."""
+    one = net(name)
+    windows = [one.layer(row).kernel_size[0] for row in one.convs if row.output_shape[1] == size]
+    threes = windows.count(3)
+    return threes if windows[: 2 * threes] == [1, 3] * threes else 0
+
+
+def dense_blocks(name: str) -> Callable[[], tuple[int, ...]]:
+    """The pairs in each of the four dense blocks."""
+    return lambda: tuple(_pairs(name, size) for size in (56, 28, 14, 7))
+
+
+def dense_sizes() -> tuple[str, ...]:
+    """The sides of the maps: first convolution, pool, then block and transition in turn."""
+    one = net("densenet121")
+    sides = dict.fromkeys(row.output_shape[1] for row in one.rows if len(row.output_shape) == 3)
+    return tuple(f"{side}x{side}" for side in sides)
+
+
+def transitions() -> Holds:
+    """Whether each transition halves the number of maps with 1x1 convolutions, and their sides with a 2x2 average pool."""
+    one = net("densenet121")
+    pools = [row for row in one.of("AvgPool2d")]
+    right = 0
+    for row in pools:
+        before = [conv for conv in one.convs if conv.output_shape == row.input_shape][-1]
+        layer, window = one.layer(before), one.layer(row)
+        halves = layer.in_channels == 2 * layer.out_channels and layer.kernel_size == (1, 1)
+        right += halves and window.kernel_size == window.stride == (2, 2)
+    return Holds(right == len(pools) > 0, f"{right} of {len(pools)}")

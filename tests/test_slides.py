@@ -1,0 +1,233 @@
+"""The slides' claims: every worked example and every erratum is there, and a wrong computation shows.
+
+What is right comes from tests/reference (worked_examples.json, slides_errata.json, zoo.json), which the package does not read.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from minicnn.cli import app
+from minicnn.errors import ArgumentError, ShapeError
+from minicnn.inspect import check_slides
+from minicnn.inspect.slides import DECKS, QUOTED, VERDICTS, WRONG, Claim, Formula, Holds, evaluate
+from minicnn.inspect.slides.claim import Kibi, judge, parse
+from minicnn.inspect.slides.worked import EXAMPLES
+
+HERE = Path(__file__).parent
+WORKED = {
+    example["id"]: example for example in json.loads((HERE / "reference/worked_examples.json").read_text("utf-8"))
+}
+ERRATA = json.loads((HERE / "reference/slides_errata.json").read_text("utf-8"))
+ZOO = json.loads((HERE / "reference/zoo.json").read_text("utf-8"))
+PAGE = HERE.parent / "docs/slides.md"
+
+
+@pytest.fixture(scope="module")
+def report():
+    return check_slides()
+
+
+def decks(entry):
+    names = entry["deck"] if isinstance(entry["deck"], list) else [entry["deck"]]
+    return [name[:3] for name in names]
+
+
+def same(found, expected):
+    """Whether a result is the expected one, floats to the digits that are stored; what the slide says is not compared."""
+    if isinstance(expected, dict):
+        return all(same(found[key], value) for key, value in expected.items() if not key.startswith("slide_"))
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    if isinstance(expected, str):
+        return found.casefold() == expected.casefold()
+    if isinstance(expected, float):
+        return found == pytest.approx(expected, rel=5e-4)
+    return type(found) is type(expected) and found == expected
+
+
+@pytest.mark.parametrize("name", WORKED)
+def test_worked_example(name):
+    assert same(EXAMPLES[name](), WORKED[name]["expected"])
+
+
+def test_every_worked_example_has_a_line(report):
+    assert set(EXAMPLES) == set(WORKED) and len(WORKED) == 76
+    lines = {}
+    for line in report.lines:
+        lines.setdefault(line.example, []).append(line)
+    assert set(lines) - {""} == set(WORKED)
+    for name, example in WORKED.items():
+        found = {line.deck for line in lines[name]}
+        assert found & set(decks(example)) or example["deck"] == "paper", (name, found)
+        if "slide_error" in example:
+            assert any(line.verdict == WRONG for line in lines[name]), name
+
+
+@pytest.mark.parametrize("erratum", ERRATA, ids=lambda erratum: erratum["slide"][:40])
+def test_no_erratum_passes_as_right(report, erratum):
+    lines = [line for line in report.lines if line.erratum == erratum["slide"]]
+    assert {line.deck for line in lines} >= set(decks(erratum))
+    assert all(line.verdict != "agrees" and line.reason for line in lines)
+    for deck in decks(erratum):
+        verdicts = [line.verdict for line in lines if line.deck == deck]
+        if erratum["kind"] == "not comparable":
+            assert set(verdicts) == {QUOTED}
+        elif erratum["slide"] == "conv1 = 35K":  # rounds both counts rightly; what is wrong is to leave the biases out
+            assert any(line.verdict == WRONG for line in lines)
+        else:
+            assert WRONG in verdicts
+
+
+def test_every_erratum_named_is_in_the_list(report):
+    assert len(ERRATA) == 36
+    assert {line.erratum for line in report.lines} - {""} == {erratum["slide"] for erratum in ERRATA}
+
+
+def numbers(text):
+    """The numbers of a text: 62,378,344 as 62378344, 8.80 as 8.8."""
+    found = re.findall(r"\d{1,3}(?:,\d{3})+|\d+\.?\d*", text)
+    return {f"{float(digits.replace(',', '').rstrip('.')):.9g}" for digits in found}
+
+
+NOT_IN_THE_DECK = {
+    ("googlenet", "004"): {"1"},  # "Table 1" and its columns are named, not claimed
+    ("vgg_a", "003"): {"2"}, ("vgg_a_lrn", "003"): {"2"}, ("vgg_b", "003"): {"2"}, ("vgg_c", "003"): {"2"},
+    ("vgg_d", "003"): {"2"}, ("vgg_e", "003"): {"2"},  # "Table 2"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ZOO.items() if entry.get("slide_claims")])
+def test_what_the_slides_claim_of_a_network_is_there(report, name):
+    for deck, claim in ZOO[name]["slide_claims"].items():
+        lines = [line for line in report.lines if line.deck == deck[:3] and name in line.networks]
+        assert lines, deck
+        around = [line for line in report.lines if line.deck == deck[:3]]
+        said = set().union(*(numbers(f"{line.statement} {line.slide}") for line in around))
+        missing = numbers(claim) - said - NOT_IN_THE_DECK.get((name, deck[:3]), set())
+        assert not missing, (deck, claim)
+
+
+def test_wrong_lines_say_why_and_others_compute(report):
+    assert report.checked == len(report.lines) > 600
+    for line in report.lines:
+        assert line.verdict in VERDICTS
+        assert "not computed" not in line.reason and "no reason" not in line.reason, line
+        assert (line.computed == "") == (line.verdict == QUOTED), line
+        if line.verdict == WRONG:
+            assert line.reason, line
+
+
+def test_no_statement_is_checked_twice(report):
+    seen = [(line.deck, line.topic, line.statement, line.slide, line.computed) for line in report.lines]
+    assert len(set(seen)) >= len(seen) - 16  # rows of VGG-16's memory table are alike
+
+
+def test_a_planted_error_is_found():
+    """The same claim, computed rightly and wrongly, and a computation that fails."""
+    right = evaluate("000", "", Claim("params: 5x5x3x3", "225", lambda: 225))
+    assert right.verdict == "agrees" and not right.reason
+    planted = evaluate("000", "", Claim("params: 5x5x3x3", "225", lambda: 226))
+    assert planted.verdict == WRONG and planted.reason == "no reason is recorded"
+
+    def fails():
+        raise ShapeError("no room")
+
+    assert evaluate("000", "", Claim("", "225", fails)).reason == "not computed: no room"
+
+
+@pytest.mark.parametrize("claim", [claim for topic in DECKS["003"].CLAIMS.values() for claim in topic][:24])
+def test_no_claim_knows_its_verdict(claim):
+    """Whatever a claim prints, another computed value makes it wrong."""
+    value = Holds(False, "-") if claim.printed == "" else 123456789.5
+    assert evaluate("003", "", Claim(claim.statement, claim.printed, lambda: value)).verdict == WRONG
+
+
+@pytest.mark.parametrize(
+    "printed, value, verdict",
+    [
+        ("55", 55, "agrees"), ("62,378,344", 62378344, "agrees"), ("62,378,344", 62378345, "wrong"),
+        ("55x55x96", (55, 55, 96), "agrees"), ("55x55x96", (55, 55, 97), "wrong"), ("55x55", (55, 55, 1), "wrong"),
+        ("35K", 34944, "rounded"), ("35K", 35500, "rounded"), ("35K", 35501, "wrong"), ("35K", 34499, "wrong"),
+        ("163M", 163840000, "wrong"), ("164M", 163840000, "rounded"), ("163M", 163000000, "agrees"),
+        ("~1.28 M", 1254250, "wrong"), ("~1 M", 885610, "rounded"), ("5 million", 6998552, "wrong"),
+        ("1.8 x 10^9", 1814073344, "rounded"), ("3.8 x 10^9", 3857973248, "wrong"), ("2.33", 7 / 3, "rounded"),
+        ("800K", 802816, "rounded"), ("800K", 805001, "wrong"), ("60000000", 60965224, "wrong"),
+        ("60000000", 60400000, "rounded"), ("224", 227, "wrong"), ("110", 111, "wrong"), ("0", 0, "agrees"),
+        ("33%", 100 / 3, "rounded"), ("0.0075", 0.0075, "agrees"), ("159K", Kibi(163328), "rounded"),
+        ("112K", Kibi(114688), "agrees"), ("437K", Kibi(448512), "wrong"), ("3z", 32, "wrong"), ("SR0K", 590, "wrong"),
+        (("28", "24"), (28, 24), "agrees"), (("28", "24"), (28, 23), "wrong"), (("28", "24"), (28,), "wrong"),
+        (("3.2M", "1,728"), (3211264, 1728), "rounded"), (("3x3",), ("3x3", "1x1"), "wrong"),
+        ("NIPS 2014", "NIPS 2012", "wrong"), ("relu", "ReLU", "agrees"),
+        (Formula("2*3", 6), 6, "agrees"), (Formula("2*3", 6), 7, "wrong"), (Formula("a, b", (1, 2.5)), (1, 2.5), "agrees"),
+        ("", Holds(True, "yes"), "agrees"), ("", Holds(False, "no"), "wrong"),
+    ],
+)  # fmt: skip
+def test_verdicts(printed, value, verdict):
+    assert judge(printed, value)[0] == verdict
+
+
+def test_a_number_cut_off_is_called_that():
+    assert judge("163M", 163840000)[1] == "cut off, not rounded, which gives 164 M"
+    assert judge("3.8 x 10^9", 3857973248)[1] == "cut off, not rounded, which gives 3.9 x 10^9"
+    assert judge("35K", 34944)[1] == "to 35K"
+
+
+@pytest.mark.parametrize("printed, number, step", [("35K", 35000, 1000), ("1.3 M", 1300000, 100000), ("800K", 800000, 10000),
+                                                  ("1000K", 10**6, 10**5), ("224", 224, 1), ("100", 100, 1)])  # fmt: skip
+def test_parse(printed, number, step):
+    assert parse(printed)[:2] == (number, step)
+
+
+def test_choices(report):
+    one = check_slides("003")
+    assert {line.deck for line in one.lines} == {"003"} and one.lines == tuple(
+        line for line in report.lines if line.deck == "003"
+    )
+    wrong = check_slides("003", wrong=True)
+    assert wrong.checked == len(one.lines) and {line.verdict for line in wrong.lines} == {WRONG}
+    with pytest.raises(ArgumentError, match="deck is '005': it must be one of 000, 001"):
+        check_slides("005")
+
+
+def test_forms(report):
+    text = report.to_text()
+    assert max(map(len, text.splitlines())) <= 80 and str(report) == text
+    assert max(map(len, report.to_text(100).splitlines())) <= 100
+    content = json.loads(report.to_json())
+    assert len(content["lines"]) == len(report.lines) and sum(content["counts"].values()) == len(report.lines)
+    for line in report.to_markdown().splitlines():
+        if line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == 5
+
+
+def test_the_random_state_is_left_alone():
+    from minicnn import random
+
+    before = random.get_state()
+    check_slides("003")
+    assert random.get_state() == before
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the documents are not beside an installed package")
+def test_the_page_is_up_to_date(report):
+    """`minicnn slides --format markdown > docs/slides.md` makes it again."""
+    assert PAGE.read_text("utf-8") == report.to_markdown() + "\n"
+
+
+def command(*arguments):
+    with pytest.raises(SystemExit) as left:
+        app(["slides", *arguments])
+    return left.value.code or 0
+
+
+def test_the_command(capsys):
+    assert command("--deck", "003", "--wrong") == 0
+    out = capsys.readouterr().out
+    assert "24M" in out and "15,237,608" in out and max(map(len, out.splitlines())) <= 80
+    assert command("--deck", "001", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["decks"]
+    assert command("--deck", "9") == 1 and "must be one of 000" in capsys.readouterr().err
+    assert command("--format", "pdf") == 2 and "none of text, markdown, json" in capsys.readouterr().err
