@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import CheckpointError, check
+from ..errors import ArgumentError, CheckpointError, check
 from ..layers import Layer
 from ..layers.base import Loaded
 from ..tensor import Tensor
 from . import origin
 from .archive import read_archive, write_archive
 from .names import COUNTER, LIBRARIES, TABLES, Table
-from .pickled import LEGACY, ZIP, read_pickled
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """What wrappers of PyTorch put in front of every name."""
@@ -55,12 +54,10 @@ def _table_for_saving(model: Layer, names: str) -> Table:
         if table.library == names and any(origin.same(name, options, other, {}) for other in table.published):
             return table
     theirs = {f"{table.library} has {', '.join(table.published)}" for table in tables}
-    check(
-        False,
+    raise ArgumentError(
         f"save_weights: names is {names!r}: {names} has no network like this {name}, so its names would lead to wrong "
-        f"outputs{''.join(f'; {text}' for text in sorted(theirs))}; without names, minicnn can load the file",
+        f"outputs{''.join([f'; {text}' for text in sorted(theirs)])}; without names, minicnn can load the file"
     )
-    raise AssertionError
 
 
 class _File(NamedTuple):
@@ -74,13 +71,17 @@ class _File(NamedTuple):
 
 
 def _read(path: Path) -> _File:
+    from . import pickled  # which not everybody who imports minicnn needs
+
     try:
         with path.open("rb") as file:
-            beginning = file.read(len(LEGACY))
+            beginning = file.read(len(pickled.LEGACY))
     except OSError:
         beginning = b""  # the reader below says why
-    if beginning.startswith((ZIP, LEGACY)) or not (beginning[8:9] == b"{" or path.suffix in ("", ".safetensors")):
-        return _File(read_pickled(path), None, False)
+    if beginning.startswith((pickled.ZIP, pickled.LEGACY)) or not (
+        beginning[8:9] == b"{" or path.suffix in ("", ".safetensors")
+    ):
+        return _File(pickled.read_pickled(path), None, False)
     arrays, data = read_archive(path)
     if data is None:
         return _File(arrays, None, False)
@@ -205,8 +206,8 @@ def load_weights(model: Layer, path: str | Path, strict: bool = True, anyway: bo
     and timm's, as .safetensors, .pth or .pt (the zip format and the one before it).
 
     Nothing in the file is executed. Foreign names are translated for the networks of the zoo; a dictionary around the
-    weights, `module.` in front of the names, DenseNet's old names, counters of batch norms and auxiliary heads that the model does
-    not have are seen through. float16, bfloat16 and float64 numbers become the model's dtype.
+    weights, `module.` in front of the names, DenseNet's old names, counters of batch norms, and auxiliary heads that the
+    model does not have, are no obstacle. float16, bfloat16 and float64 numbers become the model's dtype.
     strict: whether a missing or an unexpected name is an error; a wrong shape always is.
     anyway: whether to load weights that fit, but were trained in a network that computes something else.
     Returns the names that were missing in the file, and those in the file that the model has no place for. Raises
@@ -245,7 +246,7 @@ def _hint(model: Layer, file: _File, fit: _Fit) -> str:
     """What the file is, where that is known, and what to do."""
     if file.recipe is not None:
         return f"it was written from {_recipe(*file.recipe)}"
-    if fit.classes is not None and not fit.missing and not fit.unexpected:
+    if model.recipe is not None and fit.classes is not None and not fit.missing and not fit.unexpected:
         return f"it has {fit.classes} classes: make the model with num_classes={fit.classes}"
     found = origin.matches({name: array.shape for name, array in _peeled(file.arrays)[-1].items()})
     if model.recipe is not None and model.recipe.name in [match.name for match in found]:
