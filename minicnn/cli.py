@@ -1,4 +1,4 @@
-"""The `minicnn` command: info, train, summary, compare, slides, predict."""
+"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict."""
 
 import os
 import platform
@@ -276,7 +276,7 @@ def draw(
 
 @app.command()
 def plot(
-    what: Annotated[str, typer.Argument(help="errors: against multiply-adds; winners: of ImageNet, by year.")],
+    what: Annotated[str, typer.Argument(help="errors or cifar10: against multiply-adds; winners: of ImageNet, by year.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file: .png, .svg or .pdf; default: WHAT.png, here.")
     ] = None,
@@ -284,7 +284,11 @@ def plot(
     """Plot the error rates that the lecture decks state beside what the library counts."""
     from . import inspect
 
-    figures = {"errors": inspect.plot_errors, "winners": inspect.plot_winners}
+    figures = {
+        "errors": inspect.plot_errors,
+        "cifar10": lambda: inspect.plot_errors("cifar10"),
+        "winners": inspect.plot_winners,
+    }
     if what not in figures:
         raise typer.BadParameter(f"{what!r} is none of {', '.join(figures)}", param_hint="WHAT")
     path = out or Path(f"{what}.png")

@@ -67,9 +67,20 @@ def test_errors_are_drawn_where_the_table_has_them():
         assert sorted(labels) == sorted(drawn)
 
 
-def test_names_do_not_cover_each_other():
+def test_the_errors_on_cifar10():
     pytest.importorskip("matplotlib")
-    figure = plot_errors()
+    (axes,) = plot_errors("cifar10").axes
+    drawn = {dots.get_gid(): dots.get_offsets().tolist()[0] for dots in axes.collections}
+    assert {name: y for name, (_, y) in drawn.items()} == {r.network: r.top1 for r in published.CIFAR10}
+    assert all(x == pytest.approx(ZOO[name]["macs"] / 1e9) for name, (x, _) in drawn.items())
+    with pytest.raises(ArgumentError, match="data is 'mnist': it must be imagenet or cifar10"):
+        plot_errors("mnist")
+
+
+@pytest.mark.parametrize("data", ["imagenet", "cifar10"])
+def test_names_do_not_cover_each_other(data):
+    pytest.importorskip("matplotlib")
+    figure = plot_errors(data)
     figure.canvas.draw()
     for axes in figure.axes:
         boxes = [text.get_window_extent() for text in axes.texts]
@@ -164,7 +175,7 @@ def command(capsys, monkeypatch, tmp_path):
         (["draw", "lenet5", "--what", "field", "--layer", "c3"], "lenet5_field.svg", b"<svg"),
         (["draw", "lenet5", "--what", "memory"], "lenet5_memory.png", b"\x89PNG"),
         (["plot", "winners", "-o", "w.pdf"], "w.pdf", b"%PDF"),
-        (["plot", "errors"], "errors.png", b"\x89PNG"),
+        (["plot", "cifar10"], "cifar10.png", b"\x89PNG"),
     ],
 )
 def test_the_commands_write_a_file(command, tmp_path, arguments, name, start):
@@ -185,7 +196,7 @@ def test_the_commands_write_a_file(command, tmp_path, arguments, name, start):
         (["draw", "alexnet", "--layer", "conv1"], 2, "--what field"),
         (["draw", "alexnet", "--input", "3x10"], 2, "CxHxW"),
         (["draw", "alexnet", "-o", "a.png"], 1, "must end in .svg"),
-        (["plot", "sizes"], 2, "none of errors, winners"),
+        (["plot", "sizes"], 2, "none of errors, cifar10, winners"),
     ],
 )
 def test_the_commands_say_what_is_wrong(command, tmp_path, arguments, status, words):

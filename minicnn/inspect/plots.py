@@ -20,7 +20,8 @@ from .summary import Row, summary
 
 FORMATS = (".png", ".svg", ".pdf")
 DECKS = {"000": "#d95f02", "001": "#7570b3", "002": "#1f77b4", "003": "#1b9e77", "004": "#c2378c"}
-MARKERS = {published.CROP: "o", published.SCALE: "s", "10 crops": "D", published.UNSTATED: "^"}
+MARKERS = {published.CROP: "o", published.SCALE: "s", "10 crops": "D", published.UNSTATED: "^", published.PLAIN: "o"}
+METRICS = {"top-1": "top1", "top-5": "top5"}
 MOST = 40
 """How many bars fit beside each other."""
 
@@ -42,20 +43,26 @@ def save(figure: Any, path: str | Path) -> None:
         figure.savefig(part, format=suffix[1:], dpi=120, metadata=metadata)
 
 
-def plot_errors() -> Any:
-    """Multiply-adds against top-1 and top-5 error; the area of a point is the number of parameters.
+def plot_errors(data: str = "imagenet") -> Any:
+    """Multiply-adds against error; the area of a point is the number of parameters.
 
-    The errors are those that the decks state (`published.IMAGENET`), of one network at one scale; multiply-adds and
-    parameters are counted. Colours tell the deck, shapes how it was measured: only equal shapes may be compared.
+    data: "imagenet" (top-1 and top-5 error, of one network at one scale of the picture) or "cifar10".
+    The errors are those that the decks state (`published`); multiply-adds and parameters are counted. Colours tell the
+    deck, shapes how it was measured: only equal shapes may be compared. Raises ArgumentError, DataError.
     """
-    figure = _figure(13, 6.4)
-    panels = []
-    for axes, metric, word in zip(figure.subplots(1, 2), ("top1", "top5"), ("top-1", "top-5")):
-        results = published.compared(metric)
-        dots = []
+    check(data in ("imagenet", "cifar10"), f"plot_errors: data is {data!r}: it must be imagenet or cifar10")
+    if data == "imagenet":
+        figure = _figure(13, 6.4)
+        shown = [(f"{word} error, %", published.compared(metric), metric) for word, metric in METRICS.items()]
+    else:
+        figure = _figure(7, 5.4)
+        shown = [("error without augmentation, %", published.CIFAR10, "top1")]
+    panels: list[tuple[Any, list[_Dot], Any]] = []
+    for axes, (word, results, metric) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
+        dots, unit = [], 2.5e5 if data == "imagenet" else 2.5e3
         for result in results:
             info = models.info(result.network)
-            dot = _Dot(result.network, info.macs / 1e9, getattr(result, metric), info.parameters / 2.5e5 + 6)
+            dot = _Dot(result.network, info.macs / 1e9, getattr(result, metric), info.parameters / unit + 6)
             axes.scatter(
                 [dot.x], [dot.y], s=dot.area, marker=MARKERS[result.protocol], color=DECKS[result.deck], alpha=0.55,
                 linewidths=0.8, edgecolors="black", gid=dot.name,
@@ -63,16 +70,18 @@ def plot_errors() -> Any:
             dots.append(dot)
         axes.set_xscale("log")
         axes.set_xlabel("multiply-adds for one image, billions (counted)")
-        axes.set_ylabel(f"{word} error, % (the decks')")
+        axes.set_ylabel(f"{word} (the decks')")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(0.09)
         axes.xaxis.set_major_formatter("{x:g}")
-        legend = _keys(
-            axes, {result.deck for result in results}, {result.protocol for result in results}, metric == "top1"
-        )
+        axes.xaxis.set_major_locator(extra("matplotlib.ticker", "plotting").LogLocator(subs=(1, 2, 5)))
+        axes.minorticks_off()
+        sizes = {millions: millions * 1e6 / unit + 6 for millions in ((10, 100) if data == "imagenet" else (1,))}
+        legend = _keys(axes, {r.deck for r in results}, {r.protocol for r in results}, {} if panels else sizes)
         panels.append((axes, dots, legend))
-    figure.suptitle("ImageNet: error against work; the larger a point, the more parameters", fontsize=13)
+    name = {"imagenet": "ImageNet", "cifar10": "CIFAR-10"}[data]
+    figure.suptitle(f"{name}: error against work; the larger a point, the more parameters", fontsize=13)
     figure.canvas.draw()  # now everything is in its place
     for axes, dots, legend in panels:
         _label(axes, dots, legend)
@@ -87,16 +96,16 @@ class _Dot(NamedTuple):
     """In square points."""
 
 
-def _keys(axes: Any, decks: set[str], protocols: set[str], sizes: bool) -> Any:
-    """A legend of the decks, the protocols that occur, and two sizes."""
+def _keys(axes: Any, decks: set[str], protocols: set[str], sizes: dict[int, float]) -> Any:
+    """A legend of the decks, the protocols that occur, and how large so many million parameters are drawn."""
     line = extra("matplotlib.lines", "plotting").Line2D
     keys = [line([], [], linestyle="", alpha=0.7, marker="o", color=DECKS[d], label=f"deck {d}") for d in sorted(decks)]
     for protocol, marker in MARKERS.items():
         if protocol in protocols:
             keys.append(line([], [], linestyle="", alpha=0.7, marker=marker, color="#777777", label=protocol))
-    for millions in (10, 100) if sizes else ():
-        size, label = (millions * 1e6 / 2.5e5 + 6) ** 0.5, f"{millions} million parameters"
-        key = {"marker": "o", "markersize": size, "markerfacecolor": "none", "color": "#777777", "label": label}
+    for millions, area in sizes.items():
+        label = f"{millions} million parameters"
+        key = {"marker": "o", "markersize": area**0.5, "markerfacecolor": "none", "color": "#777777", "label": label}
         keys.append(line([], [], linestyle="", **key))
     return axes.legend(handles=keys, fontsize=8, frameon=False, loc="lower left", labelspacing=0.7)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 CROP, SCALE, SCALES, CROPS = "1 crop", "1 scale", "several scales", "144 crops"
-UNSTATED, ENSEMBLE = "not stated", "several networks"
+UNSTATED, ENSEMBLE, PLAIN = "not stated", "several networks", "no augmentation"
 SINGLE = (CROP, SCALE, "10 crops", UNSTATED)
 """Protocols that look with one network at one scale of the picture."""
 
@@ -68,6 +68,8 @@ IMAGENET = [
     Result("vgg_e", 27.3, 9.0, SCALE, "000", "VGG19 27.30 9.00"),
     Result("vgg_e", 26.9, 8.7, SCALE, "002", "384 384 26.9 8.7", "trained at 384 pixels"),
     Result("vgg_e", 24.8, 7.5, SCALES, "002", "[256; 512] | 256384512 248 7.5", POINTS),
+    Result("googlenet", None, 9.15, "10 crops", "002", "Classification top-5 error: 9.33, 9.15",
+           "the deck names VGG and GoogLeNet; the paper has it for one network and ten crops"),
     Result("bn_inception", 25.2, 7.8, CROP, "002", "BN-Inception [6] 25.2% 7.8%"),
     Result("inception_v3", 21.2, 5.6, CROP, "002", "Inception-v3 [15] 21.2% 5.6%"),
     Result("inception_v3", 18.9, 4.3, CROPS, "002", "Inception-v3 [15] 144 18.9% 4.3%"),
@@ -83,11 +85,13 @@ IMAGENET = [
     Result("resnet101", 23.40, 7.00, CROP, "000", "ResNet 101 23.40 7.00"),
     Result("resnet152", 19.4, 4.5, SCALES, "002", "ResNet-151 [5] dense 19.4% 4.5%",
            "there is no ResNet-151; \"dense\" is the whole picture at several scales"),
+    Result("resnet152", None, 4.49, SCALES, "002", "Top-5: 4.49"),
+    Result("inception_resnet_v2_paper", None, 3.1, ENSEMBLE, "002", "Top-5: 3.1", "with an Inception-v4"),
 ]  # fmt: skip
 """ILSVRC-2012, errors on the validation set, a network's lines beginning with the one to compare with the others'."""
 
 CIFAR10 = [
-    Result(network, error, None, "no augmentation", "000", words)
+    Result(network, error, None, PLAIN, "000", words)
     for network, error, words in (
         ("allcnn_model_a", 12.47, "Model A 12.47%"),
         ("strided_cnn_a", 13.46, "Strided-CNN-A 13.46%"),
