@@ -276,7 +276,9 @@ def draw(
 
 @app.command()
 def plot(
-    what: Annotated[str, typer.Argument(help="errors or cifar10: against multiply-adds; winners: of ImageNet, by year.")],
+    what: Annotated[
+        str, typer.Argument(help="errors or cifar10: against multiply-adds; winners: of ImageNet, by year.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file: .png, .svg or .pdf; default: WHAT.png, here.")
     ] = None,

@@ -345,7 +345,7 @@ def test_a_stack_of_3x3_windows(count, field):
     rows = ["input", *model._children]
     assert widths(picture) == {name: 2 * (count - place) + 1 for place, name in enumerate(rows)}
     shown = texts(picture)
-    assert f"{field} pixels seen" in shown and f"1 unit seen, each sees {field}x{field}" in shown
+    assert f"{field} pixels seen" in shown and f"1 unit: it sees {field}x{field}" in shown
     assert f"{field}x{field} pixels of the input; the next unit's field lies 1 further" in shown
 
 
@@ -382,11 +382,19 @@ def test_fields_of_the_zoo(name):
     assert [box.names[0] for box in again.boxes[1:]] == names
 
 
+def test_the_way_of_the_widest_field():
+    five = Sequential(conv(4, 2, 1), conv(2, 2, 5))
+    model = Sequential(conv(3, 4), Concat(five, conv(4, 2, 1), Sequential(MaxPool2d(3, 1, 1), conv(4, 2, 1))), ReLU())
+    picture = field_picture(model, input_shape=(3, 16, 16))
+    assert [box.names[0] for box in picture.boxes] == ["input", "Conv2d 0", "Conv2d 1.0.1"]
+    assert "1 unit: it sees 7x7" in texts(picture)
+
+
 def test_named_layers_of_a_field_picture():
     picture = field_picture("alexnet", ["conv2", "conv1"])
     assert [box.names for box in picture.boxes] == [("input",), ("conv1",), ("conv2",)]
     assert "51 pixels seen" in texts(picture) and "11 units seen, each sees 11x11" in texts(picture)
-    assert "1 unit seen, each sees 99x99" in texts(field_picture("alexnet", "conv3"))
+    assert "1 unit: it sees 99x99" in texts(field_picture("alexnet", "conv3"))
 
 
 class Halves(Layer):

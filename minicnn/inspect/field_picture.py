@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..errors import ArgumentError, check
 from ..geometry import Field, Shape
-from ..layers import AdaptiveAvgPool2d, Layer, Trace
+from ..layers import Layer, Trace
 from ..layers.base import compact
 from ..layers.tracing import Record
 from .diagram import traced
@@ -49,7 +49,7 @@ def field_picture(
 ) -> Picture:
     """Draw the receptive fields of a network's layers, and how that of the last one comes about.
 
-    layers: paths such as "conv2" or "stage1.block1.body.conv2", by default those with windows, at most ten.
+    layers: paths such as "conv2" or "stage1.block1.body.conv2", by default those with windows on the way to the widest field, at most ten.
     input_shape: (C, H, W) without the batch; models of the zoo know theirs.
     Left, the input with the field of the unit in the middle of each layer. Right, one unit of the last layer at the top,
     below it the units that it sees of each layer, down to the pixels: two 3x3 windows see 5x5.
@@ -102,13 +102,18 @@ def _chosen(found: Trace, seen: list[FieldPair | None], layers: Sequence[str] | 
                 "of one's own before them that changes the size of the map",
             )
         return chosen
-    known = [r for r in found.leaves if seen[r.index] is not None and not isinstance(r.layer, AdaptiveAvgPool2d)]
-    windows = [record for record in known if _moves(record)]
-    check(windows, "field_picture: no layer has a window: name the layers")
-    way = [record for record in _way(found, seen, windows[-1]) if _moves(record)]
+    known = [(record, seen[record.index]) for record in found.leaves if len(record.output) == 3 and not _whole(record)]
+    widest = max([(pair.vertical.size, -record.index) for record, pair in known if pair is not None], default=(1, 0))
+    check(widest[0] > 1, "field_picture: no layer has a window: name the layers")
+    way = [record for record in _way(found, seen, found.records[-widest[1]]) if _moves(record)]
     if len(way) <= MOST:
         return way
     return [way[round(place * (len(way) - 1) / (MOST - 1))] for place in range(MOST)]
+
+
+def _whole(record: Record) -> bool:
+    """Whether it pools the whole map into one number: then there is nothing to see."""
+    return record.output[1:] == (1, 1) and not record.macs
 
 
 def _moves(record: Record) -> bool:
@@ -233,9 +238,11 @@ def _draw_levels(canvas: Canvas, levels: Sequence[_Level], colours: Sequence[str
         canvas.text(-edge - 16, y + BAR - 3, label, SMALL, "end")
         canvas.area(-edge - 10, y + 2, 9, 9, colour, 0.55)
         left_end = min(left_end, -edge - 16 - text_width(label, SMALL))
-        words = f"{level.seen} {'unit' if number else 'pixel'}{'s' if level.seen > 1 else ''} seen"
-        field = level.field
-        words += f", each sees {field.vertical.size}x{field.horizontal.size}" if number else ""
+        if not number:
+            words = f"{level.seen} pixels seen"
+        else:
+            sees = f"{level.field.vertical.size}x{level.field.horizontal.size}"
+            words = f"{level.seen} units seen, each sees {sees}" if level.seen > 1 else f"1 unit: it sees {sees}"
         canvas.text(edge, y + BAR - 3, words, SMALL, "start", dim=True)
     return left_end
 
