@@ -69,7 +69,7 @@ def diagram(model_or_name: Layer | str, input_shape: Shape | None = None) -> Pic
 
     model_or_name: a Layer, or a name of the zoo. input_shape: (C, H, W) without the batch; models of the zoo know theirs.
     Returns a Picture: notebooks show it, `.save(path)` writes it, `.svg` is its text.
-    Equal blocks in a row are drawn once ("x 6"); a layer with a `forward` of its own is one box.
+    Equal blocks in a row are drawn once ("6 times"); a layer with a `forward` of its own is one box.
     Raises ArgumentError for what is no network, ShapeError where the shapes do not fit, with the layer's path.
     """
     found, title = traced("diagram", model_or_name, input_shape)
