@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from minicnn import layers
 from minicnn.cli import app
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.inspect import check_slides
-from minicnn.inspect.slides import DECKS, QUOTED, VERDICTS, WRONG, Claim, Formula, Holds, evaluate
+from minicnn.inspect.slides import DECKS, QUOTED, VERDICTS, WRONG, Claim, Formula, Holds, evaluate, measure
 from minicnn.inspect.slides.claim import Kibi, judge, parse
 from minicnn.inspect.slides.worked import EXAMPLES
+from minicnn.models import registry
 
 HERE = Path(__file__).parent
 WORKED = {
@@ -138,11 +140,56 @@ def test_a_planted_error_is_found():
     assert evaluate("000", "", Claim("", "225", fails)).reason == "not computed: no room"
 
 
-@pytest.mark.parametrize("claim", [claim for topic in DECKS["003"].CLAIMS.values() for claim in topic][:24])
-def test_no_claim_knows_its_verdict(claim):
+def test_no_claim_knows_its_verdict():
     """Whatever a claim prints, another computed value makes it wrong."""
-    value = Holds(False, "-") if claim.printed == "" else 123456789.5
-    assert evaluate("003", "", Claim(claim.statement, claim.printed, lambda: value)).verdict == WRONG
+    claims = [claim for module in DECKS.values() for topic in module.CLAIMS.values() for claim in topic]
+    for claim in claims:
+        if claim.compute is not None:
+            value = Holds(False, "-") if claim.printed == "" else 123456789.5
+            planted = Claim(claim.statement, claim.printed, lambda value=value: value, claim.reason)
+            assert evaluate("003", "", planted).verdict == WRONG, claim
+    assert len(claims) > 600
+
+
+def forget():
+    for remembered in (measure._net, measure.conv, measure.stack, measure.pool, registry._counts):
+        remembered.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "kind, method, least", [(layers.Conv2d, "macs", 12), (layers.Conv2d, "window", 2), (layers.MaxPool2d, "forward", 6)]
+)
+def test_a_wrong_library_shows(monkeypatch, kind, method, least):
+    """A layer that counts, sees or computes something else than it should turns lines wrong that were right."""
+
+    def wrong():
+        return {line[:4] for deck in ("001", "003") for line in check_slides(deck, wrong=True).lines}
+
+    before, right = wrong(), getattr(kind, method)
+    spoilt = {
+        "macs": lambda self, *shapes: 2 * right(self, *shapes),
+        "window": lambda self, shape: right(self, shape)._replace(size=(5, 5)),
+        "forward": lambda self, x: right(self, x)[:, :, 1:],
+    }[method]
+    forget()
+    try:
+        monkeypatch.setattr(kind, method, spoilt)
+        assert len(wrong() - before) >= least
+    finally:
+        forget()
+
+
+def test_numbers_in_reasons_are_computed_or_printed(report):
+    """A reason may repeat a long number only if something computes it."""
+    long = r"\d{1,3}(?:,\d{3})+"
+    computed = {number for line in report.lines for number in re.findall(long, line.computed)}
+    claims = {
+        claim.statement: claim for module in DECKS.values() for topic in module.CLAIMS.values() for claim in topic
+    }
+    for line in report.lines:
+        if not callable(claims[line.statement].reason):
+            reason = re.sub(r"cut off, not rounded, which gives [\d,]+", "", line.reason)
+            assert set(re.findall(long, reason)) <= computed, line
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ class Claim:
     """What the slide prints; several numbers as a tuple. "" for a statement in words, whose function gives `Holds`."""
     compute: Callable[[], Any] | None = None
     """Gives what the code finds; None for the result of an experiment, which is only quoted."""
-    reason: str = ""
-    """Why the slide is wrong, or what should be known."""
+    reason: str | Callable[[], str] = ""
+    """Why the slide is wrong, or what should be known; a function where it has numbers that nothing else computes."""
     example: str = ""
     """The worked example that this is, a key of `worked.EXAMPLES`."""
     erratum: str = ""
@@ -87,8 +87,9 @@ def evaluate(deck: str, topic: str, claim: Claim) -> Line:
     slide = (
         printed.text if isinstance(printed, Formula) else "; ".join(printed) if isinstance(printed, tuple) else printed
     )
-    value, computed, verdict, reason = None, "", QUOTED, claim.reason
+    value, computed, verdict = None, "", QUOTED
     with measure.looking() as networks:
+        reason = recorded = claim.reason() if callable(claim.reason) else claim.reason
         if claim.compute is not None:
             try:
                 value = claim.compute()
@@ -96,7 +97,7 @@ def evaluate(deck: str, topic: str, claim: Claim) -> Line:
                 computed = shown(value, slide) + _unit(printed, value)
             except MinicnnError as error:
                 verdict, detail = WRONG, f"not computed: {error}"
-            reason = _reason(verdict, detail, claim.reason)
+            reason = _reason(verdict, detail, recorded)
     return Line(
         deck, topic, claim.statement, slide, computed, verdict, reason, claim.example, claim.erratum,
         tuple(dict.fromkeys((*claim.about, *networks))), value,

@@ -10,6 +10,7 @@ from .claim import Claim, Holds
 from .measure import hwc, info, net, stack, year_of
 from .papers import PAPERS
 from .quotes import errors
+from .tables import smaller
 from .worked import EXAMPLES, fit
 
 TITLE = "D.-G. Choi, Hanbat National University: lecture 7"
@@ -85,6 +86,25 @@ PROTOCOLS = (
     "the table mixes protocols and is not comparable: VGG's are of a single scale, ResNet-34's, -50's and -101's of one "
     "crop by two other programs, plain-34's of ten crops"
 )
+
+
+def _dense() -> Holds:
+    """Whether the first dense block gives its input and all that its layers add."""
+    one = net("densenet121")
+    first = one.pools[0].output_shape[0]
+    widest = max(row.output_shape[0] for row in one.rows if row.output_shape[1:] == (56, 56))
+    grown = [row for row in one.convs if row.output_shape[1:] == (56, 56) and one.layer(row).kernel_size == (3, 3)]
+    growth = grown[0].output_shape[0]
+    return Holds(widest == first + growth * len(grown), f"{first} + {len(grown)}*{growth} = {widest} channels")
+
+
+def _extreme() -> Holds:
+    """Whether every window larger than 1x1 behind the two first convolutions sees one channel only."""
+    one = net("xception")
+    large = [one.layer(row) for row in one.convs if one.layer(row).kernel_size == (3, 3)][2:]
+    alone = sum(layer.groups == layer.in_channels for layer in large)
+    return Holds(alone == len(large) > 0, f"{alone} of {len(large)} 3x3 see one channel")
+
 
 CLAIMS: dict[str, list[Claim]] = {
     "LeNet-5": [
@@ -179,32 +199,8 @@ CLAIMS: dict[str, list[Claim]] = {
     ],
     "Further architectures": [
         Claim("DenseNet, key idea: Concat All of Layers", "",
-              lambda: _dense()),
-        Claim("Inception(GoogLeNet), key idea: 1x1 Convolution (reduce params)", "", lambda: _fewer()),
-        Claim("xception, key idea: extreme Inception", "", lambda: _extreme()),
+              _dense),
+        Claim("Inception(GoogLeNet), key idea: 1x1 Convolution (reduce params)", "", smaller("inception_bottleneck", "inception_naive"), about=("googlenet",)),
+        Claim("xception, key idea: extreme Inception", "", _extreme),
     ],
 }  # fmt: skip
-
-
-def _dense() -> Holds:
-    """Whether the first dense block gives its input and all that its layers add."""
-    one = net("densenet121")
-    first = one.pools[0].output_shape[0]
-    widest = max(row.output_shape[0] for row in one.rows if row.output_shape[1:] == (56, 56))
-    grown = [row for row in one.convs if row.output_shape[1:] == (56, 56) and one.layer(row).kernel_size == (3, 3)]
-    growth = grown[0].output_shape[0]
-    return Holds(widest == first + growth * len(grown), f"{first} + {len(grown)}*{growth} = {widest} channels")
-
-
-def _fewer() -> Holds:
-    naive, reduced = info("inception_naive").parameters, info("inception_bottleneck").parameters
-    note = net("googlenet").parameters
-    return Holds(reduced < naive and note > 0, f"{naive:,} -> {reduced:,}")
-
-
-def _extreme() -> Holds:
-    """Whether every window larger than 1x1 behind the two first convolutions sees one channel only."""
-    one = net("xception")
-    large = [one.layer(row) for row in one.convs if one.layer(row).kernel_size == (3, 3)][2:]
-    alone = sum(layer.groups == layer.in_channels for layer in large)
-    return Holds(alone == len(large) > 0, f"{alone} of {len(large)} 3x3 see one channel")

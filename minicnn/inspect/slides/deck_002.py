@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from ...geometry import Field
 from . import deck_002_inception
 from .claim import Claim, Formula, Holds
 from .measure import conv, hwc, info, net, pool, year_of
@@ -21,6 +22,12 @@ TITLE = 'X. Wang, CUHK: "Network Structures", 2019'
 
 def _kinds(name: str, *kinds: str) -> int:
     return len(net(name).of(*kinds))
+
+
+def _first_layer() -> str:
+    P, Q, K = hwc(net("alexnet_grouped").convs[0].output_shape)
+    printed = int(PAPERS["alexnet"]["neurons"].partition(",")[0])
+    return f"the first layer has {P}*{Q}*{K}; {printed:,}, which the paper prints too, is {P}*{printed // P // K}*{K}"
 
 
 def _pooled(name: str) -> tuple[int, ...]:
@@ -140,7 +147,6 @@ CNN = (
 )  # fmt: skip
 """The deck's first table, where the text recognition leaves it readable."""
 
-FIRST = "the first layer is 55*55*96 = 290,400; 253,440 is 55*48*96, as the paper prints it too"
 NEURONS = "253440 neurons in layer 1; 650000; 630000000"
 
 CLAIMS: dict[str, list[Claim]] = {
@@ -152,6 +158,8 @@ CLAIMS: dict[str, list[Claim]] = {
               "n_in, n_out are the number of channels", EXAMPLES["out_formula_002"],
               "they are the side lengths of the maps", example="out_formula_002",
               erratum="n_in, n_out are the number of channels"),
+        Claim("For very first input to a network, we always have r0 = 1 and j0 = 1", ("1", "1"),
+              lambda: (Field().size, Field().jump)),
         Claim("receptive fields: r1 = 1 + (3 - 1) x 1 = 3, r2 = 3 + 2 x 2 = 7", ("3", "7"), _field("r"),
               example="rf_two_stride2"),
         Claim("jumps: j1 = 1 x 2 = 2, j2 = 2 x 2 = 4", ("2", "4"), _field("j"), example="rf_two_stride2"),
@@ -165,13 +173,13 @@ CLAIMS: dict[str, list[Claim]] = {
               lambda: _pooled("alexnet_grouped")),
         Claim("The number of neurons in each layer",
               ("253440", "186624", "64896", "64896", "43264", "4096", "4096", "1000"),
-              lambda: tuple(EXAMPLES["alex_neurons"]()), FIRST, "alex_neurons", NEURONS),
+              lambda: tuple(EXAMPLES["alex_neurons"]()), _first_layer, "alex_neurons", NEURONS),
         Claim("650000 neurons", "650000", lambda: EXAMPLES["alex_neurons_total"]()["computed"],
-              "the paper's own list adds up to 622,312", "alex_neurons_total", NEURONS),
+              lambda: f"the paper's own list adds up to {EXAMPLES['alex_neurons_total']()['sum_of_paper_list']:,}", "alex_neurons_total", NEURONS),
         Claim("60000000 parameters", "60000000", EXAMPLES["alex_params_paper"], "in two groups, as on the paper's two GPUs",
               "alex_params_paper"),
         Claim("630000000 connections", "630000000", EXAMPLES["alex_connections"],
-              "counted as multiply-adds in two groups; in one piece 1,135,256,096", "alex_connections", NEURONS),
+              lambda: f"counted as multiply-adds in two groups; in one piece {info('alexnet').macs:,}", "alex_connections", NEURONS),
         Claim("the figure's last map: 27, and 4096, 4096", ("27", "4096", "4096"),
               lambda: (net("alexnet_grouped").pools[0].output_shape[1], *_linear("alexnet_grouped")[:2])),
         Claim("(Krizhevsky NIPS 2014)", "NIPS 2014", lambda: PAPERS["alexnet"]["venue"], "it is the paper of 2012",

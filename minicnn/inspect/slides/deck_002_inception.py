@@ -13,7 +13,7 @@ from ..modules import build
 from .claim import Claim, Formula, Holds
 from .measure import Net, depth_of, hwc, info, net, stack
 from .quotes import errors, quoted
-from .tables import TABLE_IS_OFF, dense_blocks, dense_sizes, googlenet, transitions
+from .tables import TABLE_IS_OFF, Reasons, dense_blocks, dense_sizes, googlenet, transitions
 from .worked import EXAMPLES, googlenet_parts
 
 READ = "spoilt by the text recognition; deck 004 has the same table whole"
@@ -36,7 +36,7 @@ linear |           | 1 |                        | 1000K |
 """The deck's table as its text reads; cells that hold nothing readable are left out."""
 
 WIDTHS = "#1x1"
-REASONS = {
+REASONS: Reasons = {
     ("conv1", "params"): (READ + " (2.7K, which only a separable convolution gives)", OCR),
     ("conv1", "ops"): ("only a separable first convolution has 34 million", ""),
     ("3a", WIDTHS): (READ, OCR), ("3b", WIDTHS): (READ, OCR), ("4b", WIDTHS): (READ, OCR), ("4d", WIDTHS): (READ, OCR),
@@ -263,6 +263,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("34-layer plain, 34-layer residual: the same convolutions", "", _plain_equal),
         Claim("34-layer plain: its depth", "34", lambda: net("plain34").depth),
         Claim("ImageNet plain nets: plain-18", "18", lambda: net("plain18").depth),
+        Claim("size: 224 (VGG-19's first convolutions)", "224", lambda: net("vgg_e").convs[0].output_shape[1]),
         Claim("output size: 56 behind pool, /2; 7 at the end", ("56", "7"),
               lambda: (net("resnet34").pools[0].output_shape[1], net("resnet34").convs[-1].output_shape[1])),
         Claim("VGG-19: fc 4096, fc 4096, fc 1000", ("4096", "4096", "1000"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ... import ops, random
 from ...geometry import Field
-from ...layers import init
+from ...layers import Conv2d, MaxPool2d, init
 from ...tensor import Tensor
 from .claim import Claim, Formula, Holds
 from .measure import conv, hwc, info, net, pool, side, year_of
@@ -160,6 +161,11 @@ def _gain() -> float:
     return variances[0] / variances[1]
 
 
+def _arguments(kind: type, *names: str) -> int:
+    """How many of these arguments a layer takes."""
+    return sum(name in inspect.signature(kind.__init__).parameters for name in names)  # type: ignore[misc]
+
+
 def _pattern(name: str) -> str:
     """The runs of convolutions before each pool, and the linear layers."""
     runs, count = [], 0
@@ -215,6 +221,8 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("Number of parameters in this layer: 76*10", "760", EXAMPLES["params_760"], example="params_760"),
     ],
     "Summary of the conv layer": [
+        Claim("Requires four hyperparameters: number of filters, extent, stride, zero padding", "4",
+              lambda: _arguments(Conv2d, "out_channels", "kernel_size", "stride", "padding")),
         Claim("W2 = (W1 - F + 2P)/S + 1 (W1 = 7, 32, 227; F = 1 to 11; S = 1, 2, 4; P = 0, 1, 2)",
               "", lambda: _by_formula(True),
               "wherever the division is even; else the layer takes the floor"),
@@ -240,6 +248,8 @@ CLAIMS: dict[str, list[Claim]] = {
               "the size is that of VGG's first pool"),
         Claim("Common settings: F = 3, S = 2 (on 55x55x96)", "27x27x96", lambda: pool((55, 55, 96), 3, 2).output,
               "the size is that of AlexNet's first pool"),
+        Claim("Requires three hyperparameters: their spatial extent F, the stride S", "3",
+              lambda: _arguments(MaxPool2d, "kernel_size", "stride"), "the slide lists two, and there are two without padding"),
         Claim("W2 = (W1 - F)/S + 1", "", lambda: _by_formula(False)),
         Claim("D2 = D1", "96", lambda: pool((55, 55, 96), 3, 2).output[2]),
         Claim("Introduces zero parameters", "0", lambda: pool((55, 55, 96), 3, 2).parameters),
@@ -298,6 +308,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("TOTAL memory: 24M * 4 bytes ~= 93MB / image", "93 MB", lambda: vgg_memory()["MB"],
               "15,237,608 numbers of 4 bytes are 60.95 MB or 58.13 MiB; and 24M * 4 would be 96 MB", example="vgg16_memory_total",
               erratum="TOTAL memory 24M * 4 bytes ~= 93MB"),
+        *quoted(("TOTAL memory: only forward! for bwd", "~*2"), about=("vgg_d",), reason="depends on what training keeps"),
         Claim("TOTAL params: 138M parameters (not counting biases)", "138M", EXAMPLES["vgg16_params_total_nobias"],
               "with biases 138,357,544", example="vgg16_params_total_nobias"),
         Claim("Most memory is in early CONV", "", _early),

@@ -12,14 +12,17 @@ from .claim import Claim, Holds
 from .measure import Net, depth_of, hwc, info, net
 from .tables import (
     TABLE_IS_OFF,
+    Reasons,
     dense_blocks,
     dense_sizes,
     googlenet,
     residual_stage,
+    smaller,
+    some,
     transitions,
     vgg_column,
 )
-from .worked import EXAMPLES
+from .worked import EXAMPLES, googlenet_row
 
 TITLE = 'a Korean deck, "#3 CNN"'
 
@@ -49,13 +52,11 @@ linear | 1x1x1000   | 1 |                       | 1000K | 1M
 """
 
 ROWS = "params rows 4a 364K, 4c 463K, 4d 580K, 4e 840K, 5a 1072K, 5b 1388K"
-CONV1 = (
-    "the row describes a separable first convolution (the next lines); a plain 7x7 has 9,408 weights",
-    "conv1 2.7K / 34M ops",
-)
-REASONS = {
-    ("conv1", "params"): CONV1,
-    ("conv1", "ops"): (CONV1[0].replace("9,408 weights", "118 million multiply-adds"), CONV1[1]),
+CONV1 = "conv1 2.7K / 34M ops"
+SEPARABLE = "the row describes a separable first convolution (the last lines); a plain 7x7"
+REASONS: Reasons = {
+    ("conv1", "params"): (lambda: f"{SEPARABLE} has {googlenet_row('conv1')['weights']:,} weights", CONV1),
+    ("conv1", "ops"): (SEPARABLE + " has three times as many", CONV1),
     **{(row, "params"): (TABLE_IS_OFF, ROWS) for row in ("4a", "4c", "4d", "4e", "5a", "5b")},
     ("4b", "params"): (TABLE_IS_OFF, ""),
     ("5a", "ops"): (TABLE_IS_OFF, ROWS),
@@ -136,8 +137,12 @@ def _heads() -> Holds:
 
 
 def _concat() -> Holds:
+    """Whether a module's output has as many channels as its branches together."""
     one = net("inception_bottleneck")
-    return Holds(one.output == (28, 28, 128 + 192 + 96 + 64), "128 + 192 + 96 + 64 = " + str(one.output[2]))
+    cat = one.of("Cat", "Concat")[-1]
+    widths = [row.output_shape[0] for row in one.convs]
+    ends = [widths[0], widths[2], widths[4], widths[5]]  # of the branches: the others are reductions
+    return Holds(sum(ends) == cat.output_shape[0], f"{' + '.join(map(str, ends))} = {cat.output_shape[0]}")
 
 
 def _dense_depth(depth: int) -> Claim:
@@ -153,13 +158,10 @@ CLAIMS: dict[str, list[Claim]] = {
     "AlexNet": [
         Claim("a parallel structure for two GPUs", "2",
               lambda: max(net("alexnet_grouped").layer(row).groups for row in net("alexnet_grouped").convs)),
-        Claim("uses relu", "", lambda: Holds(bool(net("alexnet_grouped").of("ReLU")), f"{len(net('alexnet_grouped').of('ReLU'))} ReLU")),
-        Claim("lrn - local response normalization", "", lambda: Holds(
-            bool(net("alexnet_grouped").of("LocalResponseNorm")), f"{len(net('alexnet_grouped').of('LocalResponseNorm'))} LRN")),
-        Claim("against overfitting: dropout", "", lambda: Holds(
-            bool(net("alexnet_grouped").of("Dropout")), f"{len(net('alexnet_grouped').of('Dropout'))} dropout layers")),
-        Claim("against overfitting: batch normalize", "", lambda: Holds(
-            bool(net("alexnet_grouped").of("BatchNorm2d")), f"{len(net('alexnet_grouped').of('BatchNorm2d'))} batch norms"),
+        Claim("uses relu", "", some("alexnet_grouped", "ReLU", "ReLU")),
+        Claim("lrn - local response normalization", "", some("alexnet_grouped", "LRN", "LocalResponseNorm")),
+        Claim("against overfitting: dropout", "", some("alexnet_grouped", "dropout layers", "Dropout")),
+        Claim("against overfitting: batch normalize", "", some("alexnet_grouped", "batch norms", "BatchNorm2d"),
             "AlexNet is of 2012, batch norm of 2015; it has LRN, dropout, augmentation and weight decay",
             erratum="AlexNet fights overfitting with batch normalize"),
     ],
@@ -184,9 +186,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("22 layers but 5 million parameters", "5 million", lambda: info("googlenet").parameters,
               "the conv trunk without the classifier has 5.97 M, cut off; the whole network has 7.0 M"),
         Claim("auxiliary classifier", "", _heads),
-        Claim("1x1 convolution filters regulate the parameters", "", lambda: Holds(
-            info("inception_bottleneck").parameters < info("inception_naive").parameters,
-            f"{info('inception_naive').parameters:,} -> {info('inception_bottleneck').parameters:,}")),
+        Claim("1x1 convolution filters regulate the parameters", "", smaller("inception_bottleneck", "inception_naive")),
         Claim("channel-wise concat", "", _concat),
     ],
     "GoogLeNet, table 1": [

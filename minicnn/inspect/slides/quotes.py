@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import re
 
-from ..published import CIFAR10, IMAGENET, WINNERS
+from ..published import CIFAR10, IMAGENET, WINNERS, Result
 from .claim import Claim
 
 
 def errors(deck: str, *networks: str, reason: str = "", erratum: str = "") -> list[Claim]:
     """The error rates that a deck states, one claim for each of its lines; only of these networks, if there are any."""
-    claims: dict[str, Claim] = {}
+    found: dict[str, list[Result]] = {}
     for result in (*IMAGENET, *CIFAR10):
-        if result.deck != deck or (networks and result.network not in networks):
-            continue
-        before = claims.get(result.words)
-        about = (*(before.about if before else ()), result.network)
-        note = "; ".join(part for part in (before.reason if before else "", result.note, reason) if part)
-        numbers = ", ".join(_printed(error, result.words) for error in (result.top1, result.top5) if error is not None)
-        printed = f"{before.printed}, {numbers}" if before else f"{numbers}"
-        claims[result.words] = Claim(result.words, printed, reason=note, erratum=erratum, about=about)
-    return list(claims.values())
+        if result.deck == deck and (not networks or result.network in networks):
+            found.setdefault(result.words, []).append(result)
+    claims = []
+    for words, results in found.items():
+        numbers = tuple(
+            _printed(error, words) for result in results for error in (result.top1, result.top5) if error is not None
+        )
+        notes = dict.fromkeys(note for result in results for note in (result.note, reason) if note)
+        about = tuple(result.network for result in results)
+        claims.append(Claim(words, numbers, reason="; ".join(notes), erratum=erratum, about=about))
+    return claims
 
 
 def _printed(error: float, words: str) -> str:

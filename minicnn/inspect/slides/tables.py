@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .claim import Claim, Holds, Kibi
-from .measure import hwc, net
+from .measure import hwc, info, net
 from .worked import googlenet_parts
+
+Reasons = Mapping[tuple[str, str], tuple[str | Callable[[], str], str]]
+"""By (row, column) of GoogLeNet's table: why a cell is wrong, and the erratum that it stands for."""
 
 TABLE_IS_OFF = "the paper's table is off; the count follows from its own widths"
 
@@ -75,11 +78,8 @@ def _depth(name: str) -> Callable[[], int]:
     return depth
 
 
-def googlenet(table: str, reasons: Mapping[tuple[str, str], tuple[str, str]]) -> list[Claim]:
-    """Claims for rows `name | output | depth | widths | params | ops`; an empty cell is passed over.
-
-    reasons: by (row, column) why a cell is wrong, and the erratum that it stands for.
-    """
+def googlenet(table: str, reasons: Reasons) -> list[Claim]:
+    """Claims for rows `name | output | depth | widths | params | ops`; an empty cell is passed over."""
     claims = []
     for line in table.strip().splitlines():
         name, output, depth, widths, params, ops = (cell.strip() for cell in line.split("|"))
@@ -141,6 +141,26 @@ def dense_sizes() -> tuple[str, ...]:
     one = net("densenet121")
     sides = dict.fromkeys(row.output_shape[1] for row in one.rows if len(row.output_shape) == 3)
     return tuple(f"{side}x{side}" for side in sides)
+
+
+def some(name: str, words: str, *kinds: str) -> Callable[[], Holds]:
+    """Whether a network has layers of these kinds, and how many."""
+
+    def found() -> Holds:
+        count = len(net(name).of(*kinds))
+        return Holds(count > 0, f"{count} {words}")
+
+    return found
+
+
+def smaller(name: str, other: str) -> Callable[[], Holds]:
+    """Whether a network has fewer parameters than another."""
+
+    def found() -> Holds:
+        few, many = info(name).parameters, info(other).parameters
+        return Holds(few < many, f"{many:,} -> {few:,}")
+
+    return found
 
 
 def transitions() -> Holds:
