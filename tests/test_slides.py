@@ -14,7 +14,7 @@ from minicnn.cli import app
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.inspect import check_slides
 from minicnn.inspect.slides import DECKS, QUOTED, VERDICTS, WRONG, Claim, Formula, Holds, evaluate, measure
-from minicnn.inspect.slides.claim import Kibi, judge, parse
+from minicnn.inspect.slides.claim import Kibi, judge, parse, shown
 from minicnn.inspect.slides.worked import EXAMPLES
 from minicnn.models import registry
 
@@ -220,6 +220,15 @@ def test_a_number_cut_off_is_called_that():
     assert judge("163M", 163840000)[1] == "cut off, not rounded, which gives 164 M"
     assert judge("3.8 x 10^9", 3857973248)[1] == "cut off, not rounded, which gives 3.9 x 10^9"
     assert judge("35K", 34944)[1] == "to 35K"
+
+
+@pytest.mark.parametrize(
+    "value, slide, text",
+    [((55, 55, 96), "55x55x96", "55x55x96"), (("3x3", "1x1"), "3x3", "3x3; 1x1"), ((9216, 10), "9216; 10", "9,216; 10"),
+     (54.25, "55", "54.25"), (62378344, "62M", "62,378,344"), (Kibi(9408), "2.7K", "9.2K"), (8.91, "12x", "8.91")],
+)  # fmt: skip
+def test_shown(value, slide, text):
+    assert shown(value, slide) == text
 
 
 @pytest.mark.parametrize("printed, number, step", [("35K", 35000, 1000), ("1.3 M", 1300000, 100000), ("800K", 800000, 10000),

@@ -211,7 +211,8 @@ def shown(value: Any, slide: str = "") -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {shown(part)}" for key, part in value.items() if part is not None)
     if isinstance(value, (tuple, list)):
-        return "x".join(map(str, value)) if SHAPE.fullmatch(slide) else "; ".join(map(shown, value))
+        sizes = SHAPE.fullmatch(slide) and all(isinstance(part, int) for part in value)
+        return "x".join(map(str, value)) if sizes else "; ".join(map(shown, value))
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, (float, Fraction)):
