@@ -180,7 +180,7 @@ CLAIMS: dict[str, list[Claim]] = {
               "alex_params_paper"),
         Claim("630000000 connections", "630000000", EXAMPLES["alex_connections"],
               lambda: f"counted as multiply-adds in two groups; in one piece {info('alexnet').macs:,}", "alex_connections", NEURONS),
-        Claim("the figure's last map: 27, and 4096, 4096", ("27", "4096", "4096"),
+        Claim("the figure: 27 (behind the first pool), 4096, 4096", ("27", "4096", "4096"),
               lambda: (net("alexnet_grouped").pools[0].output_shape[1], *_linear("alexnet_grouped")[:2])),
         Claim("(Krizhevsky NIPS 2014)", "NIPS 2014", lambda: PAPERS["alexnet"]["venue"], "it is the paper of 2012",
               erratum="figure credit Krizhevsky NIPS 2014", about=("alexnet_grouped",)),
