@@ -303,6 +303,36 @@ def test_early_stopping_watches():
     assert seen == [True, False, True, False, False] and stopping.stopped and stopping.best_epoch == 2
 
 
+def test_auxiliary_classifiers_count_in_training_only():
+    def network():
+        minicnn.manual_seed(3)
+        nodes = {
+            "flat": layers.Flatten(),
+            "main": (layers.Linear(36, 2), "flat"),
+            "aux": (layers.Linear(36, 2), "flat"),
+        }
+        return layers.Graph(nodes, outputs="main", training_outputs="aux")
+
+    def loader():
+        return data.Loader(dataset(8), 8, data.Normalize([0.4], [0.2]), shuffle=False)
+
+    ((images, labels),) = loader()
+    main, aux = (ops.cross_entropy(logits, labels).item() for logits in network()(Tensor(images)))
+    for weight in (0.0, 0.5):
+        model = network()
+        one = training.Trainer(
+            model,
+            optim.SGD(model.parameters(), 0.0),
+            loader(),
+            loader(),
+            auxiliary_weight=weight,
+            say=lambda line: None,
+        )
+        (row,) = one.fit(1).rows
+        assert row["train_loss"] == pytest.approx(main + weight * aux, rel=1e-6)
+        assert row["test_loss"] == pytest.approx(main, rel=1e-6)
+
+
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     one = trainer(tmp_path)
     one.fit(2, 6)
@@ -350,6 +380,9 @@ def test_bad_arguments_are_named():
         trainer().fit(-1)
     with pytest.raises(ArgumentError, match="give a loader as test"):
         trainer(test=None, schedule=optim.ReduceOnPlateau())
+    one = trainer()
+    with pytest.raises(ArgumentError, match="give it one of its own"):
+        training.Trainer(one.model, one.optimizer, one.train, one.train)
     with pytest.raises(ArgumentError, match="create it with out"):
         trainer().start(resume=True)
     with pytest.raises(ArgumentError, match="patience is 0"):

@@ -17,7 +17,7 @@ from .. import ops, random
 from ..data import Loader
 from ..errors import ArgumentError, CheckpointError, MinicnnError, check
 from ..files import remove_parts
-from ..geometry import is_integer
+from ..geometry import is_integer, is_number
 from ..io.archive import write_archive
 from ..io.files import unwritable_as_error
 from ..layers import Layer
@@ -72,6 +72,8 @@ class Trainer:
     train, test: loaders; `test` is evaluated after every epoch (give a validation split to choose by it), or None
     schedule: of the optimiser's steps; a ReduceOnPlateau is shown the test loss after every epoch
     loss: loss(logits, labels) -> the mean over the batch      clip_norm: limit on the gradients' joint norm, or None
+    auxiliary_weight: of the losses of auxiliary classifiers, which a model returns behind the logits in training only:
+        0.3 for GoogLeNet (arXiv:1409.4842), 0.4 for Inception-v3
     stopping: an EarlyStopping, or None: then the best weights are kept and taken at the end
     out: the folder for checkpoint.safetensors, history.csv and times.csv; None writes nothing
     checkpoint_every: steps (200) or seconds ("60s") between checkpoints within an epoch; one is written after each epoch too
@@ -92,6 +94,7 @@ class Trainer:
         *,
         schedule: Schedule | None = None,
         loss: Loss = ops.cross_entropy,
+        auxiliary_weight: float = 0.3,
         clip_norm: float | None = None,
         stopping: EarlyStopping | None = None,
         out: str | Path | None = None,
@@ -105,7 +108,12 @@ class Trainer:
             check(needy is None or test is not None, f"Trainer: {name} needs results to watch: give a loader as test")
         self.model, self.optimizer, self.train, self.test = model, optimizer, train, test
         self.scheduler = Scheduler(optimizer, Constant() if schedule is None else schedule)
-        self.loss, self.clip_norm, self.stopping = loss, clip_norm, stopping
+        check(
+            test is not train,
+            "Trainer: test is the loader that it trains with, whose position it counts by: give it one of its own",
+        )
+        check(is_number(auxiliary_weight), f"Trainer: auxiliary_weight is {auxiliary_weight!r}: it must be a number")
+        self.loss, self.auxiliary_weight, self.clip_norm, self.stopping = loss, auxiliary_weight, clip_norm, stopping
         self.out = None if out is None else Path(out)
         self.every = Every(checkpoint_every)
         self.config, self.command, self.say, self.bar = config or {}, command, say, progress
@@ -207,8 +215,11 @@ class Trainer:
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> None:
         """One step: forward, backward, update. images: float32 (N, C, H, W); labels: (N,)."""
-        logits = self.model(Tensor(images, device=self.model.device))
+        outputs = self.model(Tensor(images, device=self.model.device))
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         loss = self.loss(logits, labels)
+        for others in auxiliary:
+            loss = loss + self.auxiliary_weight * self.loss(others, labels)
         value = loss.item()
         if not np.isfinite(value):
             raise MinicnnError(
