@@ -10,7 +10,7 @@ from minicnn import layers
 from minicnn.cli import app
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.inspect import compare
-from minicnn.inspect.compare import depth
+from minicnn.inspect.comparison import depth
 from minicnn.inspect.expression import layer_from
 from minicnn.inspect.modules import COMPARISONS, MODULES, build, listing
 

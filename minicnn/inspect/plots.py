@@ -32,10 +32,12 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def save(figure: Any, path: str | Path) -> None:
+def save_figure(figure: Any, path: str | Path) -> None:
     """Write a figure as .png, .svg or .pdf, whole or not at all. Raises ArgumentError, CheckpointError."""
     suffix = Path(path).suffix.lower()
-    check(suffix in FORMATS, f"save: the file is {str(path)!r}: its name must end in one of {', '.join(FORMATS)}")
+    check(
+        suffix in FORMATS, f"save_figure: the file is {str(path)!r}: its name must end in one of {', '.join(FORMATS)}"
+    )
     matplotlib = extra("matplotlib", "plotting")
     # Nothing of the day or of chance gets into the file.
     metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]

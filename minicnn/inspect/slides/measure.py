@@ -14,7 +14,7 @@ from typing import Any
 from ... import models
 from ...geometry import Shape, elements
 from ...layers import Conv2d, Layer, MaxPool2d, Sequential, default_device
-from ..compare import depth
+from ..comparison import depth
 from ..summary import Row, Summary, summary
 
 _looked_at: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("looked_at", default=None)

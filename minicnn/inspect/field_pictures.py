@@ -12,7 +12,7 @@ from ..geometry import Field, Shape
 from ..layers import Layer, Trace
 from ..layers.base import compact
 from ..layers.tracing import Record
-from .diagram import traced
+from .diagrams import traced
 from .elements import SMALL
 from .fields import FieldPair, fields
 from .svg import Canvas, Picture, text_width
