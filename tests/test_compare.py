@@ -27,6 +27,10 @@ def test_small_windows_against_large_ones(C):
     assert weights("7x7", C) == [49 * C * C, 27 * C * C]
     assert weights("3x3", C) == [9 * C * C, 6 * C * C]
     assert weights("factorised_7x7", C) == [49 * C * C, 14 * C * C]
+    for name, old, new in (("5x5", 25, 18), ("7x7", 49, 27), ("3x3", 9, 6), ("factorised_7x7", 49, 14)):
+        entries = compare(name, channels=C).entries  # on maps of the same size they cost as their weights
+        assert [entry.macs for entry in entries] == [28 * 28 * old * C * C, 28 * 28 * new * C * C]
+        assert {entry.output_shape for entry in entries} == {(C, 28, 28)}
     for name, field in (("5x5", 5), ("7x7", 7), ("3x3", 3)):
         assert [entry.field for entry in compare(name, channels=C).entries] == [field] * 2
 
@@ -42,8 +46,24 @@ def test_the_decks_numbers():
 def test_grid_reductions():
     entries = compare("reduction").entries
     assert [entry.output_shape for entry in entries] == [(640, 17, 17)] * 3
-    by_hand = [640 * 320 * 17 * 17, 640 * 320 * 35 * 35, 320 * 320 * 9 * 17 * 17]
+    by_hand = [640 * 320 * 9 * 17 * 17, 640 * 320 * 9 * 35 * 35, 320 * 320 * 9 * 17 * 17]
     assert [entry.macs for entry in entries] == by_hand
+    assert [entry.field for entry in entries] == [3 + 2 * 2, 3 + 2, 3]
+
+
+def test_the_receptive_field_is_that_of_the_last_map():
+    for name, last in (("alexnet", "pool5"), ("vgg_d", "pool5"), ("lenet5", "c5"), ("resnet18", "stage4.block2.after"),
+                       ("googlenet_aux", "inception5b.cat"), ("nin_imagenet", "relu4b")):  # fmt: skip
+        there = next(row for row in minicnn.inspect.summary(name).rows if row.path == last)
+        assert compare(name, "alexnet").entries[0].field == there.receptive_field, name
+    assert [entry.field for entry in compare("alexnet", "vgg_d").entries] == [195, 212]
+    middle = "Conv2d(3, 8, 3), MaxPool2d(2, 2), "
+    whole = ("GlobalAvgPool2d()", "AvgPool2d(7)", "GlobalAvgPool2d(), Conv2d(8, 5, 1)", "Flatten(), Linear(392, 5)")
+    entries = compare(*[f"Sequential({middle}{end})" for end in whole], input_shape=(3, 16, 16)).entries
+    assert [entry.field for entry in entries] == [4] * 4
+    comparison = compare("alexnet", "vgg_d")
+    assert "of the last map" in comparison.to_text() and "of the last map" in comparison.to_markdown()
+    assert compare("classifier").entries[0].field is None and "last map" not in str(compare("classifier"))
 
 
 @pytest.mark.parametrize("name, layers_", [("lenet5", 5), ("alexnet", 8), ("vgg_d", 16), ("vgg19", 19), ("googlenet", 22),
@@ -156,6 +176,8 @@ def test_the_command(capsys):
     assert command("--list") == 0
     out = capsys.readouterr().out
     assert "one_5x5 two_3x3" in out and "densenet264" in out and max(map(len, out.splitlines())) <= 80
+    assert all(name in out for known in minicnn.models.names(all=True) for name in minicnn.models.info(known).aliases)
+    assert "vgg_d (vgg16)" in out and "  1998  lenet5" in out
     assert command() == 1 and "nothing to compare" in capsys.readouterr().err
     assert command("alexnet", "alexnett") == 1 and "did you mean alexnet" in capsys.readouterr().err
     assert command("5x5", "--input", "3x7") == 2 and "CxHxW" in capsys.readouterr().err

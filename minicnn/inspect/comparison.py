@@ -15,7 +15,7 @@ from ..geometry import Shape
 from ..layers import Layer, trace
 from . import modules
 from .expression import layer_from
-from .summary import Summary, summary
+from .summary import Row, Summary, summary
 
 Thing = str | Layer | tuple[str, Layer]
 
@@ -53,7 +53,8 @@ class Entry:
     depth: int
     """Convolutions and linear layers on the longest way through."""
     field: int | None
-    """The largest receptive field of a convolution or pool whose output is still a map, in input pixels."""
+    """The receptive field of the last map, in input pixels (the larger side): what convolutions and pools see, without
+    global pools and linear layers, which see everything. None where there is no map, or its field is not known."""
     year: int | None
     paper: str
 
@@ -72,6 +73,7 @@ QUANTITIES: tuple[tuple[str, Callable[[Entry], Any]], ...] = (
 )
 RATIOS = ("parameters", "weights alone", "multiply-adds", "activation bytes")
 """Quantities that are also given as multiples of the first column's."""
+FIELD_NOTE = "receptive field: of the last map; global pools and linear layers see it all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +114,12 @@ class Comparison:
             start = stop
         return "\n\n".join([*blocks, "\n".join(self._legend(width))])
 
+    @property
+    def _has_fields(self) -> bool:
+        return any(entry.field is not None for entry in self.entries)
+
     def _legend(self, width: int) -> list[str]:
-        lines = []
+        lines = textwrap.wrap(FIELD_NOTE, width, subsequent_indent="    ") if self._has_fields else []
         for entry in self.entries:
             text = ": ".join(part for part in (entry.name, entry.title, entry.paper) if part)
             if text != entry.name:
@@ -125,7 +131,8 @@ class Comparison:
         rows = self._table(self.entries)
         lines = ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
         lines.insert(1, "| --- |" + " ---: |" * len(self.entries))
-        notes = [
+        notes = [f"- {FIELD_NOTE}"] if self._has_fields else []
+        notes += [
             "- " + _escape(": ".join(part for part in (entry.name, entry.title, entry.paper) if part))
             for entry in self.entries
             if entry.title or entry.paper
@@ -221,13 +228,7 @@ def _entry(thing: Thing, input_shape: Shape | None, channels: int | None) -> Ent
 
 
 def _measured(name: str, title: str, model: Layer, whole: Summary, year: int | None, paper: str) -> Entry:
-    fields = [
-        row.receptive_field
-        for row in whole.rows
-        if row.receptive_field is not None and len(row.output_shape) == 3 and row.macs
-    ]
-    if len(whole.output_shape) == 3 and whole.rows and whole.rows[-1].receptive_field is not None:
-        fields.append(whole.rows[-1].receptive_field)
+    maps = [row for row in whole.rows if row.leaf and _is_map(row)]
     return Entry(
         name=name,
         title=title,
@@ -239,7 +240,16 @@ def _measured(name: str, title: str, model: Layer, whole: Summary, year: int | N
         neurons=whole.total_neurons,
         activation_bytes=whole.activation_bytes,
         depth=depth(model, whole.input_shape),
-        field=max(fields, default=None),
+        field=maps[-1].receptive_field if maps else None,
         year=year,
         paper=paper,
     )
+
+
+def _is_map(row: Row) -> bool:
+    """Whether a unit of this layer's output may see less than everything: not so behind a global pool."""
+    if len(row.input_shape) != 3 or len(row.output_shape) != 3:
+        return False
+    if row.output_shape[1:] != (1, 1):
+        return True
+    return row.macs > 0 and row.input_shape[1:] != (1, 1)

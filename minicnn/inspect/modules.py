@@ -41,15 +41,21 @@ class Module(NamedTuple):
 
 
 def _convs(*windows: tuple[int, int]) -> Callable[[int], Layer]:
-    return lambda C: Sequential(*[Conv2d(C, C, window) for window in windows])
+    """One behind the other, padded to keep the size of the map: without, a stack works on larger maps on its way than
+    one window with the same field does, and the multiply-adds would compare the maps, not the windows."""
+    return lambda C: Sequential(*[Conv2d(C, C, (R, S), padding=(R // 2, S // 2)) for R, S in windows])
+
+
+# Deck 002 leaves open what the convolutions of a grid reduction are, but for the 3x3 one of stride 2. All are 3x3 here,
+# so that only the order differs.
 
 
 def _conv_then_pool(C: int) -> Layer:
-    return Sequential({"conv": Conv2d(C, 2 * C, 1), "pool": MaxPool2d(3, 2)})
+    return Sequential({"conv": Conv2d(C, 2 * C, 3, padding=1), "pool": MaxPool2d(3, 2)})
 
 
 def _pool_then_conv(C: int) -> Layer:
-    return Sequential({"pool": MaxPool2d(3, 2), "conv": Conv2d(C, 2 * C, 1)})
+    return Sequential({"pool": MaxPool2d(3, 2), "conv": Conv2d(C, 2 * C, 3, padding=1)})
 
 
 def _side_by_side(C: int) -> Layer:
@@ -71,21 +77,21 @@ def _residual(C: int, inner: int, *windows: int) -> Layer:
 
 
 MODULES = {
-    "one_5x5": Module("one 5x5 convolution, C to C channels", _convs((5, 5)), 3, 7),
-    "two_3x3": Module("two 3x3 convolutions, C to C channels", _convs((3, 3), (3, 3)), 3, 7),
-    "one_7x7": Module("one 7x7 convolution, C to C channels", _convs((7, 7)), 1, 7),
-    "three_3x3": Module("three 3x3 convolutions, C to C channels", _convs((3, 3), (3, 3), (3, 3)), 1, 7),
-    "one_3x3": Module("one 3x3 convolution, C to C channels", _convs((3, 3)), 1, 7),
-    "3x1_1x3": Module("a 3x1 and a 1x3 convolution, C to C channels", _convs((3, 1), (1, 3)), 1, 7),
-    "7x1_1x7": Module("a 7x1 and a 1x7 convolution, C to C channels", _convs((7, 1), (1, 7)), 1, 7),
+    "one_5x5": Module("one 5x5 convolution, C to C channels, same size", _convs((5, 5)), 3, 28),
+    "two_3x3": Module("two 3x3 convolutions, C to C channels, same size", _convs((3, 3), (3, 3)), 3, 28),
+    "one_7x7": Module("one 7x7 convolution, C to C channels, same size", _convs((7, 7)), 1, 28),
+    "three_3x3": Module("three 3x3 convolutions, C to C channels, same size", _convs((3, 3), (3, 3), (3, 3)), 1, 28),
+    "one_3x3": Module("one 3x3 convolution, C to C channels, same size", _convs((3, 3)), 1, 28),
+    "3x1_1x3": Module("a 3x1 and a 1x3 convolution, C to C channels, same size", _convs((3, 1), (1, 3)), 1, 28),
+    "7x1_1x7": Module("a 7x1 and a 1x7 convolution, C to C channels, same size", _convs((7, 1), (1, 7)), 1, 28),
     "5x5_direct": Module("32 filters of 5x5 on C channels", lambda C: Conv2d(C, 32, 5, padding=2), 200, 32),
     "5x5_behind_1x1": Module(
         "16 filters of 1x1, then 32 of 5x5",
         lambda C: Sequential(Conv2d(C, 16, 1), ReLU(), Conv2d(16, 32, 5, padding=2)), 200, 32,
     ),
-    "conv_then_pool": Module("2C filters of 1x1, then a pool: expensive", _conv_then_pool, 320, 35),
-    "pool_then_conv": Module("a pool, then 2C filters of 1x1: loses what was there", _pool_then_conv, 320, 35),
-    "conv_beside_pool": Module("C filters of 3x3 beside a pool, both with stride 2", _side_by_side, 320, 35),
+    "conv_then_pool": Module("2C filters of 3x3, then a pool: too expensive", _conv_then_pool, 320, 35),
+    "pool_then_conv": Module("a pool, then 2C filters of 3x3: too greedy", _pool_then_conv, 320, 35),
+    "conv_beside_pool": Module("C filters of 3x3, stride 2, beside a pool: neither", _side_by_side, 320, 35),
     "basic_block": Module("residual block of two 3x3 convolutions", lambda C: _residual(C, C, 3, 3), 64, 56),
     "bottleneck_block": Module(
         "residual block 1x1, 3x3, 1x1; C/4 channels inside", lambda C: _residual(C, C // 4, 1, 3, 1), 256, 56
@@ -138,10 +144,22 @@ def listing() -> str:
     lines += [f"  {name:<16} {' '.join(parts)}" for name, parts in COMPARISONS.items()]
     lines += ["", "modules (C: --channels, or the number behind them):"]
     lines += [f"  {name:<16} {module.title} ({module.channels})" for name, module in MODULES.items()]
-    lines += ["", "networks:"]
-    lines += textwrap.wrap(", ".join(models.names(all=True)), 80, initial_indent="  ", subsequent_indent="  ")
+    lines += ["", "networks, by year (in brackets: other names of the same):"]
+    lines += _networks()
     lines += ["", "layers, written out:", "  'Conv2d(3, 8, 5)' 'Sequential(Conv2d(3, 8, 3), ReLU())' --input 3x32x32"]
     return "\n".join(lines)
+
+
+def _networks() -> list[str]:
+    years: dict[int, list[str]] = {}
+    for info in map(models.info, models.names(all=True)):
+        aliases = f"\N{NO-BREAK SPACE}({', '.join(info.aliases)})" if info.aliases else ""
+        years.setdefault(info.year, []).append(info.name + aliases)
+    return [
+        line.replace("\N{NO-BREAK SPACE}", " ")
+        for year in sorted(years)
+        for line in textwrap.wrap(", ".join(years[year]), 80, initial_indent=f"  {year}  ", subsequent_indent=" " * 8)
+    ]
 
 
 def unknown(name: str, networks: Sequence[str]) -> ArgumentError:
