@@ -50,8 +50,15 @@ def _main(
 
 
 @app.command()
-def info() -> None:
-    """What computes here, and how to get what is missing."""
+def info(
+    name: Annotated[str | None, typer.Argument(help="A network of the zoo: its paper, counts, notes, options.")] = None,
+) -> None:
+    """What computes here, and how to get what is missing; or the facts about a network."""
+    if name is not None:
+        from . import models
+
+        print(models.info(name))
+        return
     import numpy as np
 
     from . import backends
@@ -236,7 +243,14 @@ def slides(
     wrong: Annotated[bool, typer.Option("--wrong", help="Only what is wrong.")] = False,
     format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
 ) -> None:
-    """Every number that the lecture slides state, beside what the code computes, with a verdict."""
+    """Every number that the lecture slides state, beside what the code computes, with a verdict.
+
+    \b
+    agrees    equal
+    rounded   the computed number, rounded to the nearest at the printed precision
+    wrong     neither, with the reason: cut off, spoilt by text recognition, ...
+    quoted    the result of an experiment, which is not computed
+    """
     from .inspect import check_slides
 
     method = _format(format, ("text", "markdown", "json"))

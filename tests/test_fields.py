@@ -142,6 +142,23 @@ class Mean(Layer):
         return ops.mean(x, (2, 3))
 
 
+class Halved(Layer):
+    """Pools outside any layer, behind a layer."""
+
+    def __init__(self):
+        self.conv = Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        return ops.max_pool2d(self.conv(x), 2)
+
+
+def test_nothing_is_known_behind_an_operation_outside_any_layer():
+    traced = trace(Sequential(Halved(), Conv2d(1, 1, 3, padding=1)), (1, 8, 8))
+    known = {record.path: pair for record, pair in zip(traced.records, fields(traced))}
+    assert known["0.conv"].vertical.size == 3
+    assert known["0"] is None and known["1"] is None and known[""] is None
+
+
 def test_what_is_known_behind_vectors_and_layers_of_ones_own():
     def known(model, shape):
         traced = trace(model, shape)

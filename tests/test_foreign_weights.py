@@ -547,7 +547,7 @@ def test_every_name_that_does_not_fit_is_listed(tmp_path, rng):
         ("resnet50_caffe", {}, r"it fits torchvision's resnet50, here models.create\('resnet50_v1.5'\): missing: conv1.bias"),
         ("resnet101_v1.5", {}, r"here models.create\('resnet50_v1.5'\): missing: layer3.6.conv1.weight"),
         ("lenet5", {}, r"it fits torchvision's resnet50, here models.create\('resnet50_v1.5'\): none of its 267 names"),
-        ("resnet50_v1.5", {"num_classes": 10}, "1000 classes: make the model with num_classes=1000: wrong shape: fc.weight"),
+        ("resnet50_v1.5", {"num_classes": 10}, "1000 classes: make the model with num_classes=1000; to fine-tune .* give it a new fc: wrong shape: fc.weight"),
     ],
 )  # fmt: skip
 def test_weights_of_another_network_are_refused_with_its_name(tmp_path, name, options, match):

@@ -150,3 +150,16 @@ def test_options_are_plain_data(tmp_path):
     minicnn.io.load_weights(again, tmp_path / "weights.safetensors")
     with pytest.raises(ArgumentError, match="alexnet_cifar.*: dropout is <object.*: it must be numbers"):
         models.create("alexnet_cifar", dropout=object())
+
+
+def test_facts_for_people():
+    text = str(models.info("vgg16"))
+    assert max(map(len, text.splitlines())) <= 80
+    for words in ("vgg_d (also", "vgg16", "138,357,544", "15,470,264,320", "3x224x224", "num_classes=1000"):
+        assert words in text
+    assert models.names("vgg16") == models.names("VGG_D") == ["vgg_d"]
+
+
+def test_the_batch_is_no_part_of_an_input_shape():
+    with pytest.raises(ShapeError, match=r"leaves the batch out: \(3, 227, 227\)"):
+        minicnn.summary("alexnet", (1, 3, 227, 227))

@@ -225,7 +225,8 @@ def to_numpy(array: Any) -> np.ndarray:
         return array
     if isinstance(array, MetaArray):
         raise BackendError(
-            f"a Tensor on the meta device has a shape {array.shape} but no values: build it with device='cpu'"
+            f"a Tensor on the meta device has a shape {array.shape} but no values: build it with device='cpu'; "
+            "a summary or diagram runs a model on meta, where its forward cannot ask for numbers"
         )
     return array.get()
 

@@ -28,8 +28,8 @@ def fields(trace: Trace) -> list[FieldPair | None]:
 
     Where branches meet, all that they see together counts. A layer without a window that keeps the size of the map
     (ReLU, a layer of one's own) counts as element by element; one that makes a vector of a map sees all of it. Behind a
-    layer of one's own that changes the size of the map without telling its `window`, nothing is known; nor is it where
-    the input is no map.
+    layer of one's own that changes the size of the map without telling its `window`, nothing is known, nor behind such an
+    operation outside any layer, nor where the input is no map.
     """
     if len(trace.input_shape) != 3:
         return [None] * len(trace.records)
@@ -40,8 +40,10 @@ def fields(trace: Trace) -> list[FieldPair | None]:
         if record.leaf:
             after = seen[record.index] = _through(record, [seen.get(source) for source in record.sources])
             result[record.index] = after.field if after is not None else None
+    last = {record.parent: record.index for record in trace.records}
     for record in reversed(trace.records):  # children stand behind their parents
-        if record.parent >= 0 and result[record.parent] is None and not trace.records[record.parent].leaf:
+        parent = trace.records[record.parent]
+        if record.parent >= 0 and record.index == last.get(record.parent) and record.output[1:] == parent.output[1:]:
             result[record.parent] = result[record.index]
     return result
 
@@ -51,6 +53,9 @@ def _through(record: Record, sources: list[_Seen | None]) -> _Seen | None:
     known = [source for source in sources if source is not None]
     if not known or len(known) < len(sources):
         return None
+    sizes = [shape[1:] for shape in record.inputs if len(shape) == 3]
+    if sizes and any(source.extent not in (*sizes, (1, 1)) for source in known):
+        return None  # an operation outside any layer came between
     field, extent = known[0]
     for other in known[1:]:
         if other.field != field:

@@ -12,7 +12,7 @@ import math
 from typing import Any, NamedTuple
 
 from .. import models
-from ..errors import ArgumentError, check
+from ..errors import ArgumentError, ShapeError, check
 from ..geometry import Gemm, Shape, is_integer
 from ..layers import Layer, trace
 from ..layers.tracing import Record
@@ -215,11 +215,17 @@ def summary(model_or_name: Layer | str, input_shape: Shape | None = None, depth:
         if model.recipe is None:
             raise ArgumentError("summary: input_shape is missing: give the shape of one input, such as (3, 224, 224)")
         input_shape = model.recipe.input_shape
-    traced = trace(model, input_shape)
+    try:
+        traced = trace(model, input_shape)
+    except ShapeError as error:
+        if len(input_shape) == 4:
+            error.args = (f"{error}; input_shape leaves the batch out: {tuple(input_shape[1:])}",)
+        raise
     rows = _rows(model, traced.records, fields(traced))
     outputs = [Activation(row.path or row.name, row.output_shape, row.activation_bytes) for row in rows]
     largest = max([Activation("input", traced.input_shape, 4 * math.prod(traced.input_shape)), *outputs], key=_bytes)
-    whole = Summary(_title(model), traced.input_shape, rows, largest)
+    alias = f" ({model_or_name})" if isinstance(model_or_name, str) and model.recipe.name != model_or_name else ""
+    whole = Summary(_title(model) + alias, traced.input_shape, rows, largest)
     return whole if depth is None else whole.fold(depth)
 
 

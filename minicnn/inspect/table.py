@@ -89,6 +89,7 @@ def totals(whole: Summary) -> list[tuple[str, str]]:
             f"{whole.activation_bytes:,} bytes = {megabytes(whole.activation_bytes)} for one input, as float32",
         ),
         ("largest", f"{largest.bytes:,} bytes: {largest.path}, {shape_text(largest.shape)}"),
+        ("field", "pixels an output sees; jump: to the next; offset: the first's"),
     ]
 
 

@@ -229,7 +229,7 @@ def load_weights(model: Layer, path: str | Path, strict: bool = True, anyway: bo
         ]
         if not fit.pairs:
             parts = [f"none of its {len(arrays)} names is one of the model's {len(fit.missing)}"]
-        hint = _hint(model, file, fit)
+        hint = _hint(model, file, fit, table)
         raise CheckpointError(f"{path} does not fit this {kind}{hint and '; ' + hint}: {'; '.join(parts)}")
     if not anyway and recipe is not None:
         _refuse_another_network(model, path, file, table)
@@ -242,12 +242,16 @@ def load_weights(model: Layer, path: str | Path, strict: bool = True, anyway: bo
     return Loaded(fit.missing, [*fit.unexpected, *fit.left_out])
 
 
-def _hint(model: Layer, file: _File, fit: _Fit) -> str:
+def _hint(model: Layer, file: _File, fit: _Fit, table: Table | None) -> str:
     """What the file is, where that is known, and what to do."""
     if file.recipe is not None:
         return f"it was written from {_recipe(*file.recipe)}"
     if model.recipe is not None and fit.classes is not None and not fit.missing and not fit.unexpected:
-        return f"it has {fit.classes} classes: make the model with num_classes={fit.classes}"
+        last = (table.classifiers if table else ("",))[-1]
+        return (
+            f"it has {fit.classes} classes: make the model with num_classes={fit.classes}; to fine-tune for other classes, "
+            f"load into that and then give it a new {last or 'last layer'}"
+        )
     found = origin.matches({name: array.shape for name, array in _peeled(file.arrays)[-1].items()})
     if model.recipe is not None and model.recipe.name in [match.name for match in found]:
         return ""

@@ -7,6 +7,7 @@ import difflib
 import fnmatch
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -48,6 +49,25 @@ class Info:
     def macs(self) -> int:
         """Multiply-adds of convolutions and linear layers for one image, counted in the network as built."""
         return _counts(self.name)[1]
+
+    def __str__(self) -> str:
+        """For people: all of it in lines of 80 columns."""
+        also = f" (also {', '.join(self.aliases)})" if self.aliases else ""
+        lines = [
+            ("name", f"{self.name}{also}: {self.title}"),
+            ("paper", self.paper),
+            ("decks", ", ".join(self.decks) or "none: a variant that other libraries have"),
+            ("input", "x".join(map(str, self.input_shape))),
+            ("parameters", f"{self.parameters:,}"),
+            ("MACs", f"{self.macs:,}"),
+            ("notes", self.notes),
+            ("options", ", ".join(f"{key}={value!r}" for key, value in options(self.name).items())),
+        ]
+        return "\n".join(
+            textwrap.fill(text, 80, initial_indent=f"{head:<12}", subsequent_indent=" " * 12, break_on_hyphens=False)
+            for head, text in lines
+            if text
+        )
 
 
 class Recipe(NamedTuple):
@@ -96,9 +116,16 @@ def register(
 
 
 def names(pattern: str | None = None, *, all: bool = False) -> list[str]:
-    """The names in the zoo, in order; those that match a shell pattern such as "alex*"; `all` adds cross-check variants."""
-    chosen = [name for name, entry in _entries.items() if all or not entry.info.reference]
-    return [name for name in chosen if pattern is None or fnmatch.fnmatchcase(name, pattern)]
+    """The names in the zoo, in order; `all` adds cross-check variants, such as torchvision's.
+
+    pattern: a shell pattern such as "alex*"; a network is found by its other names too ("vgg16" is vgg_d).
+    """
+    chosen = [entry.info for entry in _entries.values() if all or not entry.info.reference]
+    return [
+        info.name
+        for info in chosen
+        if pattern is None or any(fnmatch.fnmatchcase(name, pattern.lower()) for name in (info.name, *info.aliases))
+    ]
 
 
 def _entry(name: str) -> _Entry:
