@@ -149,6 +149,34 @@ def test_branches_sums_and_dense_blocks():
     assert picture.svg.count('class="m-arc"') == 5 * 4 / 2
 
 
+@pytest.mark.parametrize("name, output", [("inception_naive", "28x28x672"), ("inception_bottleneck", "28x28x480")])
+def test_a_join_that_ends_a_network_tells_its_output(name, output):
+    picture = diagram(name)
+    check_picture(picture)
+    assert "concat" in texts(picture) and output in texts(picture)
+    join = max(picture.boxes, key=lambda box: box.x)
+    ends = re.findall(r'<path d="M[^"]*L([-\d.]+) [-\d.]+" class="m-wire"', picture.svg)
+    assert max(map(float, ends)) <= join.x  # no wire that leads nowhere
+
+
+def test_joins_without_a_frame_tell_their_output():
+    picture = diagram(Residual(conv(3, 8), conv(3, 8, 1), ReLU()), (3, 6, 6))
+    check_picture(picture)
+    assert "sum" in texts(picture) and texts(picture).count("6x6x8") == 3
+    shown = texts(diagram(heads(), (3, 8, 8)))
+    assert "sum" in shown and shown.count("8x8x4") == 4  # stem, left, right, sum
+    framed = diagram(Sequential(Residual(conv(3, 3)), Concat(conv(3, 4), conv(3, 1))), (3, 8, 8))
+    assert not {"sum", "concat"} & set(texts(framed))  # the frames' headings do
+
+
+def test_the_lenet_of_1998_says_its_windows():
+    picture = diagram("lenet5_1998")
+    check_picture(picture)
+    shown = texts(picture)
+    assert shown.count("conv 5x5") == 3 and shown.count("subsample 2x2 /2") == 2 and "activation" in shown
+    assert "m-box" in picture.svg and picture.svg.count('fill="#3fa27f"/>') >= 6  # a strip for each ScaledTanh
+
+
 def test_equal_blocks_are_drawn_once():
     model = Sequential({f"block{n}": Residual(conv(3, 3)) for n in range(6)})
     (repeat,) = parts(model, (3, 8, 8)).parts
@@ -380,6 +408,23 @@ def test_fields_of_the_zoo(name):
     names = [box.names[0] for box in picture.boxes[1:]]
     again = field_picture(name, names)
     assert [box.names[0] for box in again.boxes[1:]] == names
+
+
+def test_the_input_is_outlined_where_fields_are_larger():
+    picture = field_picture("resnet50")
+    root = check_picture(picture)
+    rects = [rect for rect in root.iter(SVG + "rect") if rect.get("class") != "m-page"]
+    widths = [float(rect.get("width")) for rect in rects]
+    (place,) = [n for n, rect in enumerate(rects) if rect.get("class") == "m-outline"]
+    assert place == len(rects) - 1  # over all fields
+    assert widths[place] / 224 == pytest.approx(300 / 483, rel=1e-3)
+    label = next(text for text in root.iter(SVG + "text") if text.text == "the input, 224x224 pixels")
+    middle = float(rects[place].get("x")) + widths[place] / 2
+    bottom = float(rects[place].get("y")) + widths[place]
+    assert float(label.get("x")) == pytest.approx(middle, abs=0.1) and float(label.get("y")) > bottom
+    starts = re.findall(r'<path d="M([-\d.]+) ([-\d.]+)L', picture.svg)  # a line ties it to the outline
+    assert any((float(x), float(y)) == pytest.approx((middle, bottom), abs=0.1) for x, y in starts)
+    assert any("padding around the 224x224 input included" in text for text in texts(picture))
 
 
 def test_the_way_of_the_widest_field():

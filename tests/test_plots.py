@@ -113,6 +113,14 @@ def test_memory_is_early_and_parameters_are_late():
     assert memory.get_title(loc="left").endswith("58.1 MiB (float32)")
 
 
+def test_plots_are_titled_like_diagrams():
+    pytest.importorskip("matplotlib")
+    title = models.info("vgg_d").title
+    for model in ("vgg_d", "vgg16", models.create("vgg_d", device="meta")):
+        assert plot_memory(model).get_suptitle() == title
+    assert plot_memory(Sequential(Linear(3, 4)), (3,)).get_suptitle() == "Sequential"
+
+
 @pytest.mark.parametrize("name", ["resnet152", "densenet121", "lenet5"])
 def test_deep_networks_are_shown_in_blocks(name):
     pytest.importorskip("matplotlib")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .elements import SMALL, STRIP, Element, Look, Wire
+from .elements import LINE, SMALL, STRIP, Element, Look, Wire
 from .structure import Op
-from .svg import HUES, Canvas
+from .svg import HUES, Canvas, text_width
 
 
 class Fan(Element):
@@ -14,9 +14,12 @@ class Fan(Element):
 
     LEAD = 10.0
     GAP = 7.0
+    goes = True
+    """Whether a wire leads away from it."""
 
-    def __init__(self, branches: list[Element], join: Op | None, look: Look) -> None:
-        self.branches, self.join, self.look = branches, join, look
+    def __init__(self, branches: list[Element], join: Op | None, look: Look, label: Sequence[str] = ()) -> None:
+        """label: stands behind the join, below the wire; for joins whose output no frame tells."""
+        self.branches, self.join, self.look, self.label = branches, join, look, label
         self.sum = join is not None and look.kind(join) == "join" and join.record.kind == "Add"
         if self.sum:  # the longest way is the axis, the shortcuts run above it
             self.branches = sorted(branches, key=lambda branch: branch.width)
@@ -32,9 +35,10 @@ class Fan(Element):
         self.join_width = (18.0 if self.sum else 8.0 if join else 0.0) + (STRIP * len(self.strips) + 4) * bool(
             self.strips
         )
-        self.width = 2 * self.LEAD + self.inner + self.join_width + 4
+        self.label_width = max([text_width(line, SMALL) + 6 for line in label], default=0.0)
+        self.width = 2 * self.LEAD + self.inner + self.join_width + 4 + self.label_width
         self.up = axis + 4
-        self.down = max(y - self.GAP - axis, 12)
+        self.down = max(y - self.GAP - axis, 12, LINE * (len(label) + 1))
 
     def draw(self, canvas: Canvas, x: float, y: float) -> None:
         fork, start = x + 4, x + self.LEAD
@@ -57,7 +61,11 @@ class Fan(Element):
             end = self._join(canvas, meet, y)
         else:
             canvas.wire((meet, y + min(0, *self.offsets)), (meet, y + max(0, *self.offsets)))
-        canvas.wire((end, y), (x + self.width, y))
+        if self.goes or self.join is None:
+            canvas.wire((end, y), (x + self.width, y))
+        top = y + 3 if self.goes else y - LINE * len(self.label) / 2
+        for number, line in enumerate(self.label):
+            canvas.text(end + 5, top + LINE * number + 0.75 * LINE, line, SMALL, "start", dim=number > 0)
 
     def _join(self, canvas: Canvas, x: float, y: float) -> float:
         assert self.join is not None
@@ -118,6 +126,7 @@ class DenseRow(Element):
         for point, names in zip(points[1:], self.joins):
             with canvas.titled("concatenation: " + ", ".join(names)):
                 canvas.circle(point, y, 3.2, "join", names)
+        canvas.kinds["join"] = None
         canvas.dot(points[0], y)
 
 

@@ -28,6 +28,9 @@ from ..layers import (
     Layer,
     Linear,
     MaxPool2d,
+    ScaledTanh,
+    Subsample2d,
+    TableConv2d,
     Trace,
     trace,
 )
@@ -43,16 +46,18 @@ WORDS = {
     "norm": "normalisation", "activation": "activation", "dropout": "dropout", "other": "other layers",
 }  # fmt: skip
 
+MOVING: dict[type[Layer], str] = {
+    Conv2d: "conv", TableConv2d: "conv", MaxPool2d: "max", AvgPool2d: "avg", Subsample2d: "subsample",
+}  # fmt: skip
+"""What the layers that move a window are called below a box; others by their class."""
+
 
 def traced(what: str, model_or_name: Layer | str, input_shape: Shape | None) -> tuple[Trace, str]:
     """A model of the zoo or of one's own, run on the meta device, and what it is called. Raises ArgumentError."""
     if isinstance(model_or_name, str):
-        model, title = models.create(model_or_name, device="meta"), models.info(model_or_name).title
+        model = models.create(model_or_name, device="meta")
     elif isinstance(model_or_name, Layer):
-        model, title = model_or_name, type(model_or_name).__name__
-        if model.recipe is not None:
-            title = model.recipe.name  # a Caffe file's is no name of the zoo
-            title = models.info(title).title if title in models.names(all=True) else title
+        model = model_or_name
     else:
         raise ArgumentError(
             f"{what}: model is {type(model_or_name).__name__}: it must be a Layer or the name of a network"
@@ -61,7 +66,17 @@ def traced(what: str, model_or_name: Layer | str, input_shape: Shape | None) -> 
         if model.recipe is None:
             raise ArgumentError(f"{what}: input_shape is missing: give the shape of one input, such as (3, 224, 224)")
         input_shape = model.recipe.input_shape
-    return trace(model, input_shape), title
+    return trace(model, input_shape), heading(model_or_name)
+
+
+def heading(model_or_name: Layer | str) -> str:
+    """What a picture calls a network: its title in the zoo, or else the name of its recipe or its class."""
+    if isinstance(model_or_name, str):
+        return models.info(model_or_name).title
+    if model_or_name.recipe is None:
+        return type(model_or_name).__name__
+    name = model_or_name.recipe.name  # a Caffe file's is no name of the zoo
+    return models.info(name).title if name in models.names(all=True) else name
 
 
 def diagram(model_or_name: Layer | str, input_shape: Shape | None = None) -> Picture:
@@ -257,7 +272,9 @@ def _strip(record: Record) -> str | None:
         return "norm"
     if isinstance(record.layer, Dropout):
         return "dropout"
-    return "activation" if module == "minicnn.layers.activation" else None
+    if module == "minicnn.layers.activation" or isinstance(record.layer, ScaledTanh):
+        return "activation"
+    return None
 
 
 def _shape(shape: Shape) -> str:
@@ -278,23 +295,31 @@ def _parameters(several: Sequence[Record]) -> int:
 
 
 def _window(record: Record) -> str:
-    """conv 11x11 /4, max 3x3 /2, linear"""
+    """conv 11x11 /4, max 3x3 /2, linear, concat"""
     layer = record.layer
+    if isinstance(layer, (Add, Cat)):
+        return "sum" if isinstance(layer, Add) else "concat"
     if isinstance(layer, GlobalAvgPool2d):
         return "global avg"
     if isinstance(layer, Linear):
         return "linear"
     if isinstance(layer, AdaptiveAvgPool2d):
         return f"avg to {'x'.join(map(str, layer.output_size))}"
-    if isinstance(layer, (Conv2d, ConvTranspose2d, MaxPool2d, AvgPool2d)):
-        word = "max" if isinstance(layer, MaxPool2d) else "avg" if isinstance(layer, AvgPool2d) else "conv"
-        if isinstance(layer, ConvTranspose2d):
-            word = "up"
-        text = f"{word} {'x'.join(map(str, layer.kernel_size))}"
-        if layer.stride != (1, 1):
-            text += f" /{compact(layer.stride)}"
-        groups = getattr(layer, "groups", 1)
-        if 1 < groups == record.input[0]:
-            return text.replace("conv", "depthwise")
-        return text + (f", {groups} groups" if groups > 1 else "")
-    return record.kind
+    if isinstance(layer, ConvTranspose2d):  # it has no window on its input
+        return _sized("up", layer.kernel_size, layer.stride) + _groups(layer.groups)
+    window = layer.window(record.input) if record.leaf and len(record.input) == 3 else None
+    if window is None or max(*window.size, *window.stride) == 1 and not isinstance(layer, tuple(MOVING)):
+        return record.kind
+    groups = getattr(layer, "groups", 1)
+    word = next((word for kind, word in MOVING.items() if isinstance(layer, kind)), record.kind)
+    if 1 < groups == record.input[0]:
+        return _sized("depthwise", window.size, window.stride)
+    return _sized(word, window.size, window.stride) + _groups(groups)
+
+
+def _sized(word: str, size: tuple[int, int], stride: tuple[int, int]) -> str:
+    return f"{word} {'x'.join(map(str, size))}" + ("" if stride == (1, 1) else f" /{compact(stride)}")
+
+
+def _groups(groups: int) -> str:
+    return f", {groups} groups" if groups > 1 else ""

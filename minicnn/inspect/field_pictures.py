@@ -71,9 +71,10 @@ def field_picture(
     top, (x, y, _, height, _) = levels[-1], canvas.bounds
     vertical, horizontal = top.field
     canvas.text(x, y - 34, f"{title}: what a unit of {top.name} sees", 16, "start", bold=True)
-    about = (
-        f"{vertical.size}x{horizontal.size} pixels of the input; the next unit's field lies {vertical.jump:g} further"
-    )
+    H, W = found.input_shape[1:]
+    beyond = vertical.size > H or horizontal.size > W
+    where = f"pixels, padding around the {H}x{W} input included" if beyond else "pixels of the input"
+    about = f"{vertical.size}x{horizontal.size} {where}; the next unit's field lies {vertical.jump:g} further"
     canvas.text(x, y - 16, about, 11, "start", dim=True)
     canvas.text(
         x, y + height + 16, "Pale: padding. Lines: the window of each row on the row below.", SMALL, "start", dim=True
@@ -204,7 +205,14 @@ def _draw_input(
             canvas.wire((left + scale * x, up), (left + scale * x, up + scale * H))
         for y in range(1, H):
             canvas.wire((left, up + scale * y), (left + scale * W, up + scale * y))
-    canvas.text(left + scale * low, up + scale * top - 7, f"the input (grey), {H}x{W} pixels", SMALL, "start", dim=True)
+    # Fields may reach far beyond the input: its outline lies over them all, and its label is tied to it.
+    canvas.outline(left, up, scale * W, scale * H)
+    words = f"the input, {H}x{W} pixels"
+    half = text_width(words, SMALL) / 2
+    middle, end = left + scale * W / 2, up + scale * bottom
+    if scale * (bottom - H) > 2:
+        canvas.wire((middle, up + scale * H), (middle, end + 4))
+    canvas.text(max(min(middle, right - half), right - SIDE + half), end + 15, words, SMALL)
 
 
 def _draw_levels(canvas: Canvas, levels: Sequence[_Level], colours: Sequence[str]) -> float:

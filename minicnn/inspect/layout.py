@@ -17,7 +17,8 @@ def arrange(part: Part, look: Look, framed: bool = False) -> Element:
         items = [arrange(inner, look, framed) for inner in part.parts]
         return items[0] if len(items) == 1 and not isinstance(items[0], Hanging) else Row(items) if items else Wire()
     if isinstance(part, Fork):
-        return Fan([arrange(branch, look, True) for branch in part.branches], part.join, look)
+        label = [] if framed or part.join is None else look.lines(part.join)
+        return Fan([arrange(branch, look, True) for branch in part.branches], part.join, look, label)
     if isinstance(part, Web):
         return WebGrid([arrange(inner, look, framed) for inner in part.parts], part.reads, part.ends)
     if isinstance(part, Heads):
@@ -28,15 +29,16 @@ def arrange(part: Part, look: Look, framed: bool = False) -> Element:
         if isinstance(part.part, Op):
             names = [record.path for op in (part.part, *part.others) for record in records(op)]
             return Slab(part.part, look, 1 + len(part.others), names)
-        inner = part.part.inner if isinstance(part.part, Block) else part.part
-        return Frame(arrange(inner, look, True), look.caption(part))
+        if isinstance(part.part, Block):
+            return Frame(arrange(part.part.inner, look, True), look.caption(part))
+        return Frame(arrange(part.part, look, not isinstance(part.part, Fork)), look.caption(part))
     inner_element = arrange(part.inner, look, True)
     return inner_element if framed else Frame(inner_element, look.caption(part))
 
 
 def ends(items: Sequence[Element]) -> None:
-    """Let no wire leave the last box of a chain."""
-    if items and isinstance(items[-1], Slab):
+    """Let no wire leave the last box or join of a chain."""
+    if items and isinstance(items[-1], (Slab, Fan)):
         items[-1].goes = False
 
 

@@ -16,6 +16,7 @@ from ..geometry import Shape
 from ..io.files import replacing
 from ..layers import Layer
 from . import published
+from .diagrams import heading
 from .summary import Row, summary
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -205,7 +206,7 @@ def plot_memory(model_or_name: Layer | str, input_shape: Shape | None = None) ->
         axes.grid(axis="y", alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.01)
-    figure.suptitle(whole.title, fontsize=13)
+    figure.suptitle(heading(model_or_name), fontsize=13)
     return figure
 
 

@@ -24,10 +24,10 @@ HUES = ("#d07f22", "#3d84c6", "#379a6c", "#a062c4", "#c2504c", "#8a8f2e")
 STYLE = """
 .m-page{fill:#fff}.m-text{fill:#1f2328}.m-dim{fill:#59636e}.m-wire{fill:none;stroke:#59636e;stroke-width:1.1}
 .m-tip{fill:#59636e}.m-frame{fill:#8592a0;fill-opacity:.09;stroke:#8592a0;stroke-dasharray:4 3}
-.m-box{stroke:#30363d;stroke-width:.7;stroke-linejoin:round}.m-arc{fill:none;stroke-width:1.3}
+.m-outline{fill:none;stroke:#1f2328;stroke-width:2}.m-box{stroke:#30363d;stroke-width:.7;stroke-linejoin:round}.m-arc{fill:none;stroke-width:1.3}
 .m-text,.m-dim{font-family:Helvetica,Arial,sans-serif}
 @media (prefers-color-scheme:dark){.m-page{fill:#0d1117}.m-text{fill:#e6edf3}.m-dim{fill:#9aa4af}
-.m-wire{stroke:#9aa4af}.m-tip{fill:#9aa4af}}"""
+.m-outline{stroke:#e6edf3}.m-wire{stroke:#9aa4af}.m-tip{fill:#9aa4af}}"""
 
 _NARROW, _WIDE = set("ijl.,:;|!'()[]{}/ tfrI-"), set("mwMW@%")
 
@@ -128,6 +128,12 @@ class Canvas:
     def frame(self, x: float, y: float, width: float, height: float) -> None:
         a, b, c, d = map(_number, (x, y, width, height))
         self.shapes.append(f'<rect x="{a}" y="{b}" width="{c}" height="{d}" rx="5" class="m-frame"/>')
+        self._reach((x, y), (x + width, y + height))
+
+    def outline(self, x: float, y: float, width: float, height: float) -> None:
+        """A firm border around what is there already."""
+        a, b, c, d = map(_number, (x, y, width, height))
+        self.shapes.append(f'<rect x="{a}" y="{b}" width="{c}" height="{d}" class="m-outline"/>')
         self._reach((x, y), (x + width, y + height))
 
     def wire(self, *points: Point, tip: bool = False) -> None:
