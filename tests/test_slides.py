@@ -5,6 +5,7 @@ What is right comes from tests/reference (worked_examples.json, slides_errata.js
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from minicnn.cli import app
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.inspect import check_slides
 from minicnn.inspect.slides import DECKS, QUOTED, VERDICTS, WRONG, Claim, Formula, Holds, evaluate, measure
-from minicnn.inspect.slides.claim import Kibi, judge, parse, shown
+from minicnn.inspect.slides.claim import CUT, KINDS, OTHER, PAPER, SPOILT, Kibi, judge, parse, shown
 from minicnn.inspect.slides.worked import EXAMPLES
 from minicnn.models import registry
 
@@ -197,13 +198,14 @@ def test_numbers_in_reasons_are_computed_or_printed(report):
     [
         ("55", 55, "agrees"), ("62,378,344", 62378344, "agrees"), ("62,378,344", 62378345, "wrong"),
         ("55x55x96", (55, 55, 96), "agrees"), ("55x55x96", (55, 55, 97), "wrong"), ("55x55", (55, 55, 1), "wrong"),
-        ("35K", 34944, "rounded"), ("35K", 35500, "rounded"), ("35K", 35501, "wrong"), ("35K", 34499, "wrong"),
+        ("35K", 34944, "rounded"), ("36K", 35500, "rounded"), ("35K", 35500, "wrong"), ("34K", 34500, "rounded"),
+        ("35K", 34500, "rounded"), ("35K", 35501, "wrong"), ("35K", 34499, "wrong"),
         ("163M", 163840000, "wrong"), ("164M", 163840000, "rounded"), ("163M", 163000000, "agrees"),
         ("~1.28 M", 1254250, "wrong"), ("~1 M", 885610, "rounded"), ("5 million", 6998552, "wrong"),
         ("1.8 x 10^9", 1814073344, "rounded"), ("3.8 x 10^9", 3857973248, "wrong"), ("2.33", 7 / 3, "rounded"),
         ("800K", 802816, "rounded"), ("800K", 805001, "wrong"), ("60000000", 60965224, "wrong"),
         ("60000000", 60400000, "rounded"), ("224", 227, "wrong"), ("110", 111, "wrong"), ("0", 0, "agrees"),
-        ("33%", 100 / 3, "rounded"), ("0.0075", 0.0075, "agrees"), ("159K", Kibi(163328), "rounded"),
+        ("33%", 100 / 3, "rounded"), ("0.0075", 0.0075, "agrees"), ("159K", Kibi(163328), "wrong"), ("160K", Kibi(163328), "rounded"),
         ("112K", Kibi(114688), "agrees"), ("437K", Kibi(448512), "wrong"), ("3z", 32, "wrong"), ("SR0K", 590, "wrong"),
         (("28", "24"), (28, 24), "agrees"), (("28", "24"), (28, 23), "wrong"), (("28", "24"), (28,), "wrong"),
         (("3.2M", "1,728"), (3211264, 1728), "rounded"), (("3x3",), ("3x3", "1x1"), "wrong"),
@@ -219,13 +221,54 @@ def test_verdicts(printed, value, verdict):
 def test_a_number_cut_off_is_called_that():
     assert judge("163M", 163840000)[1] == "cut off, not rounded, which gives 164 M"
     assert judge("3.8 x 10^9", 3857973248)[1] == "cut off, not rounded, which gives 3.9 x 10^9"
+    assert judge("159K", Kibi(163328)).detail == "cut off, not rounded, which gives 160 K"
+    assert judge("163M", 163840000).cut and not judge("162M", 163840000).cut and not judge("164M", 163840000).cut
+    assert judge(("163M", "1"), (163840000, 1)).cut and not judge(("163M", "1"), (163840000, 2)).cut
     assert judge("35K", 34944)[1] == "to 35K"
+
+
+@pytest.mark.parametrize(
+    "printed, value, more, kind, detail",
+    [
+        ("55", 55, {}, "", ""),
+        ("163M", 163840000, {}, CUT, "cut off"),
+        ("55", 56, {}, OTHER, "no reason"),
+        ("55", 54.25, {"of_paper": True}, PAPER, "no reason"),
+        ("3z", 32, {"meant": "32"}, SPOILT, "spoilt by the text recognition, for 32"),
+        ("3z", 31, {"meant": "32"}, OTHER, "spoilt by the text recognition, for 32"),  # the slide is wrong as well
+        ("B40K", Kibi(867328), {"meant": "840K"}, CUT, "for 840K; cut off, not rounded"),
+        (("12", "3z"), (112, 32), {"meant": ("112", "32")}, SPOILT, "for 112; 32"),
+    ],
+)
+def test_kinds_of_wrong(printed, value, more, kind, detail):
+    line = evaluate("002", "", Claim("", printed, lambda: value, **more))
+    assert line.kind == kind and detail in line.reason and (line.verdict == WRONG) == bool(kind)
+
+
+def test_the_kinds_are_counted(report):
+    wrong = [line for line in report.lines if line.verdict == WRONG]
+    assert all(line.kind in KINDS for line in wrong) and all(
+        not line.kind for line in report.lines if line not in wrong
+    )
+    kinds = report.kinds()
+    assert sum(kinds.values()) == len(wrong) and kinds[SPOILT] == 19 and kinds[PAPER] == 1
+    assert {line.erratum for line in wrong if line.kind == SPOILT} == {
+        erratum["slide"] for erratum in ERRATA if erratum["kind"] in ("OCR", "extraction")
+    }
+    last = " ".join(report.to_text().rpartition("\n\n")[2].split())
+    counted = f"{len(wrong)} wrong (19 spoilt by text recognition, {kinds[CUT]} cut off, 1 a remark on a paper, {kinds[OTHER]} others)"
+    assert counted in last and counted in report.to_markdown()
+    assert json.loads(report.to_json())["wrong"] == kinds
+    others = tuple(line for line in wrong if line.kind == OTHER)
+    text = replace(report, lines=(*others[:1], *(line for line in wrong if line.kind == PAPER))).to_text()
+    assert text.endswith("2 wrong (1 a remark on a paper, 1 other)")
+    assert replace(report, lines=others).to_text().endswith(f"{len(others)} wrong")  # nothing to count apart
 
 
 @pytest.mark.parametrize(
     "value, slide, text",
     [((55, 55, 96), "55x55x96", "55x55x96"), (("3x3", "1x1"), "3x3", "3x3; 1x1"), ((9216, 10), "9216; 10", "9,216; 10"),
-     (54.25, "55", "54.25"), (62378344, "62M", "62,378,344"), (Kibi(9408), "2.7K", "9.2K"), (8.91, "12x", "8.91")],
+     (54.25, "55", "54.25"), (62378344, "62M", "62,378,344"), (1e-4, "1e-5", "1e-4"), (0.0075, "0.0075", "0.0075"), (Kibi(9408), "2.7K", "9.2K"), (8.91, "12x", "8.91")],
 )  # fmt: skip
 def test_shown(value, slide, text):
     assert shown(value, slide) == text
@@ -252,6 +295,9 @@ def test_forms(report):
     text = report.to_text()
     assert max(map(len, text.splitlines())) <= 80 and str(report) == text
     assert max(map(len, report.to_text(100).splitlines())) <= 100
+    for form, header, mark in ((text, "the slide  ", ""), (report.to_markdown(), "| statement", r"- \*+")):
+        legend = form[: form.index(header)]
+        assert all(re.search(rf"^{mark}{verdict}\b", legend, re.MULTILINE) for verdict in VERDICTS)
     content = json.loads(report.to_json())
     assert len(content["lines"]) == len(report.lines) and sum(content["counts"].values()) == len(report.lines)
     for line in report.to_markdown().splitlines():
@@ -286,4 +332,7 @@ def test_the_command(capsys):
     assert command("--deck", "001", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["decks"]
     assert command("--deck", "9") == 1 and "must be one of 000" in capsys.readouterr().err
+    assert command("--help") == 0
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^ *{verdict}  ", out, re.MULTILINE) for verdict in VERDICTS)
     assert command("--format", "pdf") == 2 and "none of text, markdown, json" in capsys.readouterr().err

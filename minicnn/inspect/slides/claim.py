@@ -18,6 +18,11 @@ from . import measure
 AGREES, ROUNDED, WRONG, QUOTED = "agrees", "rounded", "wrong", "quoted"
 VERDICTS = (AGREES, ROUNDED, WRONG, QUOTED)
 
+SPOILT, CUT, PAPER, OTHER = "spoilt", "cut off", "paper", "other"
+KINDS = (SPOILT, CUT, PAPER, OTHER)
+"""What kind of wrong a line is: only the text recognition is to blame, the slide's own number is right; cut off, not
+rounded; a remark on a paper that the slide does not repeat; anything else."""
+
 UNITS = {"K": 1000, "M": 10**6, "million": 10**6, "Million": 10**6}
 """Factors. Other words behind a number (MB, Ki, %, x) are its unit, in which the code computes too."""
 
@@ -36,6 +41,14 @@ class Formula(NamedTuple):
 
     text: str
     value: Any
+
+
+class Judged(NamedTuple):
+    """A verdict, a detail such as "to 35,000", and whether the number was cut off in place of rounded."""
+
+    verdict: str
+    detail: str = ""
+    cut: bool = False
 
 
 class Holds(NamedTuple):
@@ -60,6 +73,10 @@ class Claim:
     """The worked example that this is, a key of `worked.EXAMPLES`."""
     erratum: str = ""
     """The entry of the list of errata that this line stands for, by the words that it quotes."""
+    meant: str | tuple[str, ...] | Formula = ""
+    """What the slide itself shows, where the text recognition has spoilt its text; "" where it has not."""
+    of_paper: bool = False
+    """Whether this is a remark on a paper, which the slide does not say."""
     about: tuple[str, ...] = ()
     """Networks of the zoo that it is about; those that `compute` looks at need not be named."""
 
@@ -73,6 +90,8 @@ class Line(NamedTuple):
     slide: str
     computed: str
     verdict: str
+    kind: str
+    """One of `KINDS` for what is wrong, else ""."""
     reason: str
     example: str
     erratum: str
@@ -83,25 +102,41 @@ class Line(NamedTuple):
 
 def evaluate(deck: str, topic: str, claim: Claim) -> Line:
     """Run the claim's function and compare. A function that fails makes the line wrong, and the reason says so."""
-    printed = claim.printed
-    slide = (
-        printed.text if isinstance(printed, Formula) else "; ".join(printed) if isinstance(printed, tuple) else printed
-    )
-    value, computed, verdict = None, "", QUOTED
+    printed, slide = claim.printed, _text(claim.printed)
+    value, computed, verdict, kind = None, "", QUOTED, ""
     with measure.looking() as networks:
         reason = recorded = claim.reason() if callable(claim.reason) else claim.reason
         if claim.compute is not None:
             try:
                 value = claim.compute()
-                verdict, detail = judge(printed, value)
+                verdict, kind, detail = _judge(claim, value)
                 computed = shown(value, slide) + _unit(printed, value)
             except MinicnnError as error:
-                verdict, detail = WRONG, f"not computed: {error}"
+                verdict, kind, detail = WRONG, OTHER, f"not computed: {error}"
             reason = _reason(verdict, detail, recorded)
     return Line(
-        deck, topic, claim.statement, slide, computed, verdict, reason, claim.example, claim.erratum,
+        deck, topic, claim.statement, slide, computed, verdict, kind, reason, claim.example, claim.erratum,
         tuple(dict.fromkeys((*claim.about, *networks))), value,
     )  # fmt: skip
+
+
+def _text(printed: str | tuple[str, ...] | Formula) -> str:
+    if isinstance(printed, Formula):
+        return printed.text
+    return "; ".join(printed) if isinstance(printed, tuple) else printed
+
+
+def _judge(claim: Claim, value: Any) -> tuple[str, str, str]:
+    """The verdict, the kind of what is wrong and a detail. What the slide itself shows decides on the kind."""
+    found = judge(claim.printed, value)
+    if found.verdict != WRONG:
+        return found.verdict, "", found.detail
+    if not claim.meant:
+        return WRONG, PAPER if claim.of_paper else CUT if found.cut else OTHER, found.detail
+    spoilt, slide = f"spoilt by the text recognition, for {_text(claim.meant)}", judge(claim.meant, value)
+    if slide.verdict != WRONG:
+        return WRONG, SPOILT, spoilt
+    return WRONG, CUT if slide.cut else OTHER, "; ".join(part for part in (spoilt, slide.detail) if part)
 
 
 def _reason(verdict: str, detail: str, recorded: str) -> str:
@@ -110,31 +145,32 @@ def _reason(verdict: str, detail: str, recorded: str) -> str:
     return "; ".join(part for part in (detail, recorded) if part)
 
 
-def judge(printed: str | tuple[str, ...] | Formula, value: Any) -> tuple[str, str]:
-    """The verdict on a printed number or text, given what was computed, and a detail such as "to 35,000".
+def judge(printed: str | tuple[str, ...] | Formula, value: Any) -> Judged:
+    """The verdict on a printed number or text, given what was computed.
 
     `agrees` if equal; `rounded` if it is the computed number rounded to the nearest at the printed precision; else
     `wrong`. Of several numbers the worst counts.
     """
     if isinstance(value, Holds):
-        return (AGREES if value.truth else WRONG), ""
+        return Judged(AGREES if value.truth else WRONG)
     if isinstance(printed, Formula):
-        return (AGREES if _equal(printed.value, value) else WRONG), ""
+        return Judged(AGREES if _equal(printed.value, value) else WRONG)
     if isinstance(value, Kibi):
         value = Fraction(value.number * UNITS["K"], 1024)
     if isinstance(printed, tuple) or (isinstance(value, tuple) and not SHAPE.fullmatch(printed)):
         parts = (printed,) if isinstance(printed, str) else printed
         values = value if isinstance(value, tuple) else (value,)
         if len(parts) != len(values):
-            return WRONG, ""
+            return Judged(WRONG)
         judged = [judge(part, one) for part, one in zip(parts, values)]
-        worst = max((verdict for verdict, _ in judged), key=(AGREES, ROUNDED, WRONG).index)
-        found = dict.fromkeys(detail for verdict, detail in judged if verdict == worst and detail)
-        return worst, "; ".join(found)
+        worst = max((one.verdict for one in judged), key=(AGREES, ROUNDED, WRONG).index)
+        those = [one for one in judged if one.verdict == worst]
+        details = dict.fromkeys(one.detail for one in those if one.detail)
+        return Judged(worst, "; ".join(details), all(one.cut for one in those))
     if isinstance(value, str):
-        return (AGREES if _plain(printed) == _plain(value) else WRONG), ""
+        return Judged(AGREES if _plain(printed) == _plain(value) else WRONG)
     if SHAPE.fullmatch(printed):
-        return (AGREES if tuple(map(int, printed.split("x"))) == value else WRONG), ""
+        return Judged(AGREES if tuple(map(int, printed.split("x"))) == value else WRONG)
     return _number(printed, value)
 
 
@@ -152,20 +188,20 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _number(printed: str, value: Any) -> tuple[str, str]:
+def _number(printed: str, value: Any) -> Judged:
     try:
         number, step, unit = parse(printed)
     except ValueError:
-        return WRONG, ""
+        return Judged(WRONG)
     exact = Fraction(value)
     if exact == number or (isinstance(value, float) and math.isclose(float(number), value, rel_tol=1e-9)):
-        return AGREES, ""
-    if abs(exact - number) * 2 <= step:
-        return ROUNDED, f"to {printed.lstrip('~ ')}"
+        return Judged(AGREES)
+    half_up, half_even = (exact / step + Fraction(1, 2)) // 1 * step, round(exact / step) * step
+    if number in (half_up, half_even):
+        return Judged(ROUNDED, f"to {printed.lstrip('~ ')}")
     if 0 < exact - number < step:
-        nearest = (exact + step / 2) // step * step
-        return WRONG, f"cut off, not rounded, which gives {_short(nearest, unit)}"
-    return WRONG, ""
+        return Judged(WRONG, f"cut off, not rounded, which gives {_short(half_up, unit)}", cut=True)
+    return Judged(WRONG)
 
 
 def parse(printed: str) -> tuple[Fraction, Fraction, str]:
@@ -217,5 +253,8 @@ def shown(value: Any, slide: str = "") -> str:
         return f"{value:,}"
     if isinstance(value, (float, Fraction)):
         number = float(value)
+        if 0 < abs(number) < 1e-3:
+            mantissa, _, power = f"{number:.3e}".partition("e")
+            return f"{float(mantissa):g}e{int(power)}"
         return f"{number:,.4g}" if abs(number) < 1000 else f"{number:,.1f}"
     return str(value)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import ops
-from .claim import Claim, Holds
+from .claim import Claim, Formula, Holds
 from .measure import hwc, info, net, stack, year_of
 from .papers import PAPERS
-from .quotes import errors
+from .quotes import errors, quoted
 from .tables import smaller
 from .worked import EXAMPLES, fit
 
@@ -129,9 +129,10 @@ CLAIMS: dict[str, list[Claim]] = {
     "AlexNet": [
         Claim("[Krizhevsky et al. 2012]", "2012", year_of("alexnet")),
         Claim("Input: 227 X 227 X 3", "227x227x3", lambda: hwc(info("alexnet").input_shape)),
-        Claim("The input, as [Krizhevsky et al. 2012] prints it: 224; (224 - 11)/4 + 1", "55",
-              lambda: fit(224, 11, 4)["value"],
-              "224 without padding gives no whole number; 227, or 224 with padding 2, gives 55",
+        Claim("Remark on the paper, [Krizhevsky et al. 2012]: its input of 224 in place of the deck's 227; (224 - 11)/4 + 1",
+              Formula("the paper: 55", 55), lambda: fit(224, 11, 4)["value"],
+              "the deck does not say this. 224 without padding gives no whole number; 227, or 224 with padding 2, gives 55",
+              of_paper=True,
               example="alex_conv1_224", erratum="AlexNet input 227", about=("alexnet",)),
         Claim("Layer1: Conv(11x11x96, stride 4)", "11x11x96, stride 4", _spec(1)),
         Claim("output: (N - F)/stride + 1 = (227 - 11)/4 + 1", "55", EXAMPLES["alex_conv1_size"], example="alex_conv1_size",
@@ -186,10 +187,12 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("VGG16, parameters", "138,357,544", EXAMPLES["params_vgg16"], example="params_vgg16"),
         Claim("VGG19, parameters", "143,667,240", EXAMPLES["params_vgg19"], example="params_vgg19"),
         *errors("000", "alexnet"),
+        *quoted(("VGG16 138,357,544 27.00", "27.00"), ("VGG19 143,667,240 27.30", "27.30"), about=("vgg_d", "vgg_e"),
+                reason="of the paper, at a single scale"),
     ],
     "ResNet": [
         Claim("[He Kaiming et al. 2015]", "2015", year_of("resnet34")),
-        Claim("Matrix addition, sum of the two 3x3 matrices", ("52", "-9", "30", "31", "-22", "22", "-25", "62", "10"),
+        Claim("Matrix addition, [32 -12 22; -10 -41 1; -30 10 -2] + [20 3 8; 41 19 21; 5 52 12]", ("52", "-9", "30", "31", "-22", "22", "-25", "62", "10"),
               _matrix("resnet_add"), example="resnet_add"),
         Claim("ReLU of the sum", ("52", "0", "30", "31", "0", "22", "0", "62", "10"), _matrix("resnet_relu"),
               example="resnet_relu"),

@@ -12,6 +12,7 @@ from ... import ops, random
 from ...geometry import Field
 from ...layers import Conv2d, MaxPool2d, init
 from ...tensor import Tensor
+from . import deck_004
 from .claim import Claim, Formula, Holds
 from .measure import conv, hwc, info, net, pool, side, year_of
 from .papers import PAPERS
@@ -141,7 +142,14 @@ def _late() -> Holds:
 
 
 LOST = ("conv3-64", "conv3-128", "2 conv3-256", "2 conv3-512", "2 conv3-512")
-"""Every column of the table as the deck's text has it, from pool to pool: that of A."""
+"""Every column of the table as the text of its first copy has it, from pool to pool: that of A."""
+
+SECOND = {
+    "b": ("2 conv3-64", "2 conv3-128", "2 conv3-256", "2 conv3-512", "2 conv3-512"),
+    "c": ("2 conv3-64", "2 conv3-128", "2 conv3-256, conv1-256", "2 conv3-512, conv1-512", "2 conv3-512, conv1-512"),
+    "d": ("2 conv3-64", "2 conv3-128", "3 conv3-256", "3 conv3-512", "3 conv3-512"),
+}
+"""The columns that the second copy of the table has, beside the memory."""
 
 
 def _windows(*letters: str) -> tuple[str, ...]:
@@ -241,6 +249,8 @@ CLAIMS: dict[str, list[Claim]] = {
               lambda: conv((32, 32, 3), 5, 5).output),
         Claim("neurons arranged in a 3D grid (28x28x5)", Formula("28*28*5", 28 * 28 * 5), EXAMPLES["neurons_28x28x5"],
               example="neurons_28x28x5"),
+        Claim("There will be 5 different neurons all looking at the same region in the input volume", "5",
+              lambda: conv((32, 32, 3), 5, 5).output[2]),
         Claim("5x5 filter -> 5x5 receptive field for each neuron", "5", lambda: Field().through(5).size),
     ],
     "Pooling layer": [
@@ -255,6 +265,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("Introduces zero parameters", "0", lambda: pool((55, 55, 96), 3, 2).parameters),
     ],
     "AlexNet": [
+        Claim("[Krizhevsky et al. 2012]", "2012", year_of("alexnet")),
         Claim("Input: 227x227x3 images", "227x227x3", lambda: hwc(info("alexnet").input_shape)),
         Claim("First layer (CONV1): 96 11x11 filters applied at stride 4, pad 0", "96 11x11, stride 4, pad 0", _alexnet(1)),
         Claim("what is the output volume size? Hint: (227-11)/4+1", "55", EXAMPLES["alex_conv1_size"],
@@ -284,11 +295,14 @@ CLAIMS: dict[str, list[Claim]] = {
               lambda: tuple(net(f"vgg_{letter}").depth for letter in ("a", "a_lrn", "b", "c", "d", "e"))),
         Claim("input (224x224 RGB image)", "224x224x3", lambda: hwc(info("vgg_d").input_shape)),
         *[
-            Claim(f"ConvNet Configuration, column {letter.upper()}", LOST, vgg_column(letter),
-                  "" if letter == "a" else "the text recognition has lost rows: every column reads like A's",
-                  erratum="" if letter == "a" else "VGG table lost rows (all configs equal)")
-            for letter in ("a", "b", "c", "d", "e")
+            Claim(f"ConvNet Configuration, column {letter.upper().replace('_', '-')}", LOST, vgg_column(letter),
+                  "" if whole == LOST else "every column reads like A's",
+                  erratum="" if whole == LOST else "VGG table lost rows (all configs equal)",
+                  meant="" if whole == LOST else whole)
+            for letter, whole in deck_004.VGG.items()
         ],
+        *[Claim(f"ConvNet Configuration, second copy, column {letter.upper()}", column, vgg_column(letter))
+          for letter, column in SECOND.items()],
         Claim("FC-4096, FC-4096, FC-1000", ("4096", "4096", "1000"),
               lambda: tuple(row.output_shape[0] for row in net("vgg_d").of("Linear"))),
         *[
@@ -322,7 +336,7 @@ CLAIMS: dict[str, list[Claim]] = {
               "as the paper says"),
         Claim("Mini-batch size 256", "256", lambda: int(PAPER["batch size"]), "as the paper says"),
         Claim("Weight decay of 1e-5", Formula("1e-5", 1e-5), lambda: float(PAPER["weight decay"]),
-              "He et al. write 0.0001", erratum="weight decay 1e-5"),
+              "He et al. write 0.0001, which is 1e-4", erratum="weight decay 1e-5"),
         Claim("No dropout used", "0", lambda: len(net("resnet50").of("Dropout"))),
         Claim("Xavier/2 initialization from He et al.", Formula("2/n in place of 1/n", 2.0), _gain,
               "n inputs of each unit; computed: the ratio of the variances of the weights"),

@@ -81,6 +81,13 @@ def _macs(example: str) -> int:
     return int(EXAMPLES[example]()["macs"])
 
 
+def _end() -> tuple[str, ...]:
+    """What ResNet-50's average pool and its linear layers give."""
+    one = net("resnet50")
+    H, W, _ = hwc(one.of("GlobalAvgPool2d", "AdaptiveAvgPool2d", "AvgPool2d")[-1].output_shape)
+    return (f"{H}x{W}", *(str(row.output_shape[0]) for row in one.of("Linear")))
+
+
 def _resnet() -> list[Claim]:
     claims = [
         Claim("conv1, 112x112: 7x7, 64, stride 2", ("112x112", "7x7 conv 64 /2"),
@@ -98,8 +105,7 @@ def _resnet() -> list[Claim]:
         ]
         claims.append(Claim(f"{depth}-layer: its depth", str(depth), depth_of(name),
                             "convolutions and linear layers on the longest way"))  # fmt: skip
-    claims.append(Claim("average pool, 1000-d fc", ("1000",),
-                        lambda: tuple(row.output_shape[0] for row in net("resnet50").of("Linear"))))  # fmt: skip
+    claims.append(Claim("1x1: average pool, 1000-d fc", ("1x1", "1000"), _end))
     for depth, _, _, flops in RESNET:
         example = f"resnet{depth}_flops"
         claims.append(Claim(f"FLOPs, {depth}-layer, as multiply-adds", flops, partial(_macs, example),
@@ -134,6 +140,14 @@ def _heads() -> Holds:
     heads = info("googlenet_aux").parameters - info("googlenet").parameters
     linear = len(net("googlenet_aux").of("Linear")) - len(net("googlenet").of("Linear"))
     return Holds(heads > 0, f"{linear // 2} heads, {heads:,} parameters")
+
+
+def _no_depth() -> Holds:
+    """Whether GoogLeNet's pools and dropout have no weights."""
+    rows = net("googlenet").of("MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "AdaptiveAvgPool2d", "Dropout")
+    rows = [row for row in rows if "." not in row.path]
+    assert rows
+    return Holds(bool(rows) and not any(row.parameters for row in rows), f"{len(rows)} layers without weights")
 
 
 def _concat() -> Holds:
@@ -201,9 +215,13 @@ CLAIMS: dict[str, list[Claim]] = {
               lambda: tuple("x".join(map(str, hwc(row.output_shape))) for row in net("googlenet").pools if row.path.count(".") == 0)),
         Claim("max pool 3x3/2, four times", ("3x3 max /2",) * 4,
               lambda: tuple(net("googlenet").spec(row) for row in net("googlenet").pools if row.path.count(".") == 0)),
+        Claim("convolution 3x3/1, 192", "3x3 conv 192", lambda: net("googlenet").spec(net("googlenet").convs[2])),
+        Claim("max pools, avg pool and dropout: depth 0", "", _no_depth),
         Claim("convolution 7x7/2", "7x7 conv 64 /2", lambda: net("googlenet").spec(net("googlenet").convs[0])),
         Claim("avg pool 7x7/1: 1x1x1024", "1x1x1024",
               lambda: hwc(net("googlenet").of("GlobalAvgPool2d", "AdaptiveAvgPool2d", "AvgPool2d")[-1].output_shape)),
+        Claim("dropout (40%): output size", "1x1x1024",
+              lambda: (1, 1, *net("googlenet").of("Dropout")[-1].output_shape[:1])),
         Claim("dropout (40%)", "40%", lambda: round(100 * net("googlenet").layer(net("googlenet").of("Dropout")[-1]).p)),
     ],
     "ResNet": [

@@ -9,18 +9,24 @@ import json
 import textwrap
 from typing import Any
 
-from .claim import VERDICTS, Line
+from .claim import AGREES, CUT, KINDS, OTHER, PAPER, QUOTED, ROUNDED, SPOILT, VERDICTS, WRONG, Line
 
 INTRODUCTION = """\
 Every worked example and every number that the five lecture decks state about architectures and arithmetic, beside what
 the code computes when it runs. This page is written by `minicnn slides --format markdown`; nothing in the column
-"computed" is typed.
+"computed" is typed."""
 
-- *agrees*: the numbers are equal.
-- *rounded*: the slide's number is the computed one, rounded to the nearest at the precision that is printed.
-- **wrong**: it is not, and the reason is beside it. That includes numbers that were cut off instead of rounded, and what
-  the recognition of the slides' text has spoilt.
-- *quoted*: an error rate, a training time or the like, which only the experiment can confirm."""
+MEANINGS = {
+    AGREES: "the numbers are equal, or the statement in words holds.",
+    ROUNDED: "the slide's number is the computed one, rounded to the nearest at the precision that is printed.",
+    WRONG: (
+        "it is not, for the reason given. Counted apart: what only the recognition of the slides' text has spoilt, where "
+        "the slide itself is right; numbers cut off in place of rounded; remarks on a paper that the slide does not repeat."
+    ),
+    QUOTED: "an error rate, a training time or the like, which only the experiment can confirm.",
+}
+
+LABELS = {SPOILT: "spoilt by text recognition", CUT: "cut off", PAPER: "a remark on a paper", OTHER: "others"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +44,18 @@ class Report:
         found = collections.Counter(line.verdict for line in self.lines)
         return {verdict: found[verdict] for verdict in VERDICTS}
 
+    def kinds(self) -> dict[str, int]:
+        """How many of the wrong lines are of each kind."""
+        found = collections.Counter(line.kind for line in self.lines)
+        return {kind: found[kind] for kind in KINDS}
+
     def _tally(self) -> str:
         counted = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items() if count)
+        kinds = {kind: count for kind, count in self.kinds().items() if count}
+        if set(kinds) - {OTHER}:
+            labels = LABELS | ({OTHER: "other"} if kinds.get(OTHER) == 1 else {})
+            apart = ", ".join(f"{count} {labels[kind]}" for kind, count in kinds.items())
+            counted = counted.replace(WRONG, f"{WRONG} ({apart})")
         shown = (
             f"{len(self.lines)} of {self.checked} statements"
             if len(self.lines) < self.checked
@@ -55,7 +71,10 @@ class Report:
         verdict, number = 8, max((width - 8) // 4, 10)
         statement = width - verdict - 2 * number - 3
         columns = (verdict, statement, number, number)
-        text = [_beside(columns, ("", "statement", "the slide", "computed"))]
+        text = []
+        for name, meaning in MEANINGS.items():
+            text += textwrap.wrap(meaning, width, initial_indent=f"{name:9}", subsequent_indent=" " * 9)
+        text += ["", _beside(columns, ("", "statement", "the slide", "computed"))]
         deck = ""
         for (of, topic), lines in self._grouped():
             if of != deck:
@@ -70,11 +89,15 @@ class Report:
                     text += textwrap.wrap(
                         line.reason, width, initial_indent=" " * (verdict + 3), subsequent_indent=" " * (verdict + 3)
                     )
-        return "\n".join([*text, "", self._tally()])
+        return "\n".join([*text, "", *textwrap.wrap(self._tally(), width)])
 
     def to_markdown(self) -> str:
         """A page with a table for each topic."""
-        text = ["# The slides, checked", "", INTRODUCTION, "", f"{self._tally()}."]
+        text = ["# The slides, checked", "", INTRODUCTION, ""]
+        for name, meaning in MEANINGS.items():
+            style = _style(name) or "*"
+            text += textwrap.wrap(f"- {style}{name}{style}: {meaning}", 120, subsequent_indent="  ")
+        text += ["", f"{self._tally()}."]
         deck = ""
         for (of, topic), lines in self._grouped():
             if of != deck:
@@ -88,7 +111,7 @@ class Report:
                 "| --- | ---: | ---: | --- |",
             ]
             for line in lines:
-                style = "**" if line.verdict == "wrong" else ""
+                style = _style(line.verdict)
                 said = f"{style}{line.verdict}{style}" + (f": {_escape(line.reason)}" if line.reason else "")
                 cells = (_escape(line.statement), _escape(line.slide) or "in words", _escape(line.computed), said)
                 text.append("| " + " | ".join(cells) + " |")
@@ -99,6 +122,7 @@ class Report:
         content = {
             "decks": self.titles,
             "counts": self.counts(),
+            "wrong": self.kinds(),
             "lines": [{key: value for key, value in line._asdict().items() if key != "value"} for line in self.lines],
         }
         return json.dumps(content, indent=1, ensure_ascii=False)
@@ -110,6 +134,10 @@ class Report:
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
+
+
+def _style(verdict: str) -> str:
+    return "**" if verdict == WRONG else ""
 
 
 def _escape(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from .claim import Claim, Holds, Kibi
 from .measure import hwc, info, net
@@ -78,31 +79,69 @@ def _depth(name: str) -> Callable[[], int]:
     return depth
 
 
-def googlenet(table: str, reasons: Reasons) -> list[Claim]:
-    """Claims for rows `name | output | depth | widths | params | ops`; an empty cell is passed over."""
+def _weights(name: str) -> Callable[[], Kibi]:
+    return lambda: Kibi(net("googlenet").weights(*googlenet_parts()[name]))
+
+
+def _ops(name: str) -> Callable[[], int]:
+    return lambda: net("googlenet").macs_of(*googlenet_parts()[name])
+
+
+UNITS = "weights alone, in units of 1024"
+
+
+WIDTHS = "#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj"
+
+
+def _in_units(reason: str | Callable[[], str]) -> str | Callable[[], str]:
+    if callable(reason):
+        return lambda: f"{reason()}; {UNITS}"
+    return f"{reason}; {UNITS}" if reason else UNITS
+
+
+def _cells(line: str) -> tuple[str, dict[str, str | tuple[str, ...]]]:
+    """The name of a row of GoogLeNet's table, and its cells by column."""
+    name, output, depth, widths, params, ops = (cell.strip() for cell in line.split("|"))
+    return name, {"output size": output, "depth": depth, WIDTHS: tuple(widths.split()), "params": params, "ops": ops}
+
+
+def googlenet(table: str, reasons: Reasons, whole: str = "", erratum_of_spoilt: str = "") -> list[Claim]:
+    """Claims for rows `name | output | depth | widths | params | ops`; an empty cell is passed over.
+
+    whole: the same table where the text recognition has not spoilt it. A cell that differs means what is there, and
+    stands for the erratum `erratum_of_spoilt`.
+    """
     claims = []
+    right = dict(map(_cells, whole.strip().splitlines()))
     for line in table.strip().splitlines():
-        name, output, depth, widths, params, ops = (cell.strip() for cell in line.split("|"))
+        name, printed_cells = _cells(line)
         title = (
             f"inception ({name})"
             if name[0] in "345"
             else {"conv1": "first convolution", "conv2": "second convolution"}.get(name, name)
         )
-        cells = (
-            ("output size", output, _output(name)),
-            ("depth", depth, _depth(name)),
-            ("#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj", tuple(widths.split()), _widths(name)),
-            ("params", params, lambda name=name: Kibi(net("googlenet").weights(*googlenet_parts()[name]))),
-            ("ops", ops, lambda name=name: net("googlenet").macs_of(*googlenet_parts()[name])),
-        )
-        for column, printed, compute in cells:
+        computes: dict[str, Callable[[], Any]] = {
+            "output size": _output(name),
+            "depth": _depth(name),
+            WIDTHS: _widths(name),
+            "params": _weights(name),
+            "ops": _ops(name),
+        }
+        for column, compute in computes.items():
+            printed = printed_cells[column]
             if not printed:
                 continue
-            reason, erratum = reasons.get((name, column.partition(",")[0]), ("", ""))
-            if column == "params" and not reason:
-                reason = "in units of 1024"
-            shown = column if name[0] in "345" or column[0] != "#" else "#3x3 reduce, #3x3"
-            claims.append(Claim(f"{title}: {shown}", printed, compute, reason, "googlenet_table1", erratum))
+            reason, erratum = reasons.get((name, column), ("", ""))
+            if column == "params":
+                reason = _in_units(reason)
+            meant = right[name][column] if right and right[name][column] != printed else ""
+            shown = column if name[0] in "345" or column != WIDTHS else "#3x3 reduce, #3x3"
+            claims.append(
+                Claim(
+                    f"{title}: {shown}", printed, compute, reason, "googlenet_table1",
+                    erratum_of_spoilt if meant else erratum, meant,
+                )
+            )  # fmt: skip
     return claims
 
 
