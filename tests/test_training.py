@@ -463,6 +463,20 @@ def test_every_flipped_bit_is_seen(tmp_path):
         assert found[1] is None or found[1] == stored, place
 
 
+def test_a_flipped_bit_in_the_key_of_the_checksum_is_seen(tmp_path):
+    model = layers.Sequential(layers.Linear(2, 2))
+    path = tmp_path / "weights.safetensors"
+    io.save_weights(model, path)
+    whole = path.read_bytes()
+    place = whole.index(b'"minicnn":') + 1
+    for offset in range(len("minicnn")):
+        broken = bytearray(whole)
+        broken[place + offset] ^= 1
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match="damaged"):
+            io.load_weights(model, path)
+
+
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(CheckpointError, match="there is no such file"):
         io.load_weights(trainer().model, tmp_path / "none")

@@ -334,3 +334,19 @@ def test_a_plan_reads_like_a_figure():
 def test_a_step_that_says_nothing_is_refused(step):
     with pytest.raises(ArgumentError, match="is no step: it must read like 3x3/2V 64 or max 3x3/2"):
         Stack(3).build(step, 3)
+
+
+@pytest.mark.parametrize(
+    "name, options, norms, batch_norms",
+    [
+        ("googlenet", {}, 2, 0), ("googlenet", {"lrn": False}, 0, 0), ("googlenet", {"batch_norm": True}, 0, 57),
+        ("googlenet", {"batch_norm": True, "lrn": True}, 2, 57), ("bn_inception", {}, 0, 69),
+        ("bn_inception", {"batch_norm": False}, 0, 0),
+    ],
+)  # fmt: skip
+def test_normalisation_on_and_off(name, options, norms, batch_norms):
+    model = models.create(name, device="meta", **options)
+    kinds = [type(layer).__name__ for _, layer in model.named_layers()]
+    assert (kinds.count("LocalResponseNorm"), kinds.count("BatchNorm2d")) == (norms, batch_norms)
+    convolutions = [layer for _, layer in model.named_layers() if type(layer).__name__ == "Conv2d"]
+    assert all((layer.bias is None) == (batch_norms > 0) for layer in convolutions)

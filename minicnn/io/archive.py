@@ -19,6 +19,8 @@ from ..errors import CheckpointError, MinicnnError
 from .files import replacing
 
 KEY = "minicnn"
+BEGINNING = '{"sha256":'
+"""How what lies under that key begins."""
 
 
 def _safetensors() -> ModuleType:
@@ -90,7 +92,8 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     library = _safetensors()
     try:
         with library.safe_open(path, framework="numpy") as file:
-            header = (file.metadata() or {}).get(KEY)
+            metadata = file.metadata() or {}
+            header = metadata.get(KEY)
             arrays = {name: _array(file, path, name) for name in file.keys()}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
@@ -98,9 +101,11 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         raise CheckpointError(
             f"{path} cannot be read: it is truncated, damaged or not a safetensors file ({error}): use a copy"
         ) from error
-    if header is None:
-        return arrays, None
     damaged = CheckpointError(f"{path} is damaged: its contents do not match its checksum: use a copy of it")
+    if header is None:
+        if any(value.startswith(BEGINNING) for value in metadata.values()):  # ours, and the key itself was hit
+            raise damaged
+        return arrays, None
     try:
         wrapped = json.loads(header)
         text, expected = wrapped["data"], wrapped["sha256"]

@@ -52,17 +52,19 @@ def reduction(three: tuple[int, int], double: tuple[int, int]) -> Plan:
     "(bn_inception_sepconv1). The table was checked against ports, not against the paper itself.",
 )  # fmt: skip
 def bn_inception(
-    *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, separable: bool = False, caffe: bool = False
-) -> Layer:
+    *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, separable: bool = False, caffe: bool = False,
+    batch_norm: bool = True,
+) -> Layer:  # fmt: skip
     """BN-Inception for 224x224 images: (N, in_channels, H, W) -> (N, num_classes).
 
     Other sizes: multiples of 32 from 64 on; the branches of a module with stride 2 do not agree on an odd map.
     dropout: none in the paper, because batch norm already regularises.
     separable: the first convolution, each colour by itself and then 1x1.
+    batch_norm: False gives every convolution a bias instead, for comparing the two.
     caffe: the port's widths, biases, eps (1e-5) and average pools, which count their padding.
     """
     proj = 128 if caffe else 96
-    net = Stack(in_channels, bias=caffe, eps=1e-5 if caffe else 1e-3, count_pad=caffe)
+    net = Stack(in_channels, batch_norm=batch_norm, bias=caffe, eps=1e-5 if caffe else 1e-3, count_pad=caffe)
     if separable:
         net.separable("conv1", 64, window=7, stride=2, multiplier=8)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import check
 from ..layers import AdaptiveAvgPool2d, AvgPool2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, ReLU, Sequential
 from .chain import linear
 from .inception import PAPER, Plan, Stack, bottleneck
@@ -63,14 +64,15 @@ TORCHVISION = (
 )  # fmt: skip
 def googlenet(
     *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.4, aux: bool = False, batch_norm: bool = False,
-    separable: bool = False, torchvision: bool = False,
+    lrn: bool | None = None, separable: bool = False, torchvision: bool = False,
 ) -> Layer:  # fmt: skip
     """GoogLeNet for 224x224 images: (N, in_channels, H, W) -> (N, num_classes).
 
     aux: two more classifiers. In training the network then returns (logits, aux1, aux2), all (N, num_classes), and the
         paper's loss is loss(logits) + 0.3*loss(aux1) + 0.3*loss(aux2); in evaluation it returns the logits only. The
         heads need maps of 14x14, so in training the input must be 224x224 (any size, if torchvision).
-    batch_norm: a batch norm behind each convolution, instead of biases and of local response normalisation.
+    batch_norm: a batch norm behind each convolution, instead of biases.
+    lrn: local response normalisation behind the first pool and the first 3x3 convolution; None: unless there is batch norm.
     separable: the first convolution, each colour by itself and then 1x1 (the first row of the paper's table).
     torchvision: 3x3 windows in the branches called 5x5, a 2x2 window in the fourth pool, and heads for maps of any size.
     """
@@ -79,8 +81,11 @@ def googlenet(
     def stage(number: int) -> dict[str, Plan]:
         return {name: plan for name, plan in modules.items() if name.startswith(f"inception{number}")}
 
+    check(lrn in (None, True, False), f"googlenet: lrn is {lrn!r}: it must be True, False or None")
+    with_lrn = not batch_norm if lrn is None else lrn
+
     def norm(number: int) -> dict[str, Layer]:
-        return {} if batch_norm else {f"norm{number}": LocalResponseNorm(5, 1e-4, 0.75, 1.0)}
+        return {} if not with_lrn else {f"norm{number}": LocalResponseNorm(5, 1e-4, 0.75, 1.0)}
 
     net = Stack(in_channels, batch_norm=batch_norm)
     if separable:

@@ -71,7 +71,8 @@ def repeated(kind: str, count: int, plan: Plan) -> dict[str, Plan]:
 @register(
     "inception_v4", title="Inception-v4", paper=PAPER, year=2016, input_shape=(3, 299, 299), decks=("002",),
     notes="The average pools leave the padding out of the divisor, as in the released network. The stem's 7x7 convolution "
-    "is 1x7 then 7x1, as released; the paper's figure has them the other way round. Copies with 1001 classes have "
+    "is 1x7 then 7x1, as released; the paper's figure has them the other way round; in module C it is 3x1 448, then 1x3 512, where the "
+    "paper and the slide have 1x3 448, then 3x1 512. Copies with 1001 classes have "
     "42,681,353 parameters.",
 )  # fmt: skip
 def inception_v4(
