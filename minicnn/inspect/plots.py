@@ -1,6 +1,6 @@
 """Plots with matplotlib: published errors beside counted costs, the ImageNet winners, where memory and parameters are.
 
-Each returns a Figure, made with the object interface (no window, no global state); `save` writes it.
+Each returns a Figure, made with the object interface (no window, no global state); `save_figure` writes it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..geometry import Shape
 from ..io.files import replacing
 from ..layers import Layer
 from . import published
+from .comparison import depth as depth_of
 from .diagrams import heading
 from .summary import Row, summary
 
@@ -149,6 +150,10 @@ def _common(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
 
 
+def _depth(name: str) -> int:
+    return depth_of(models.create(name, device="meta"), models.info(name).input_shape)
+
+
 def plot_winners() -> Any:
     """The ImageNet challenge by year: top-5 error as bars, the number of layers as a line, as two of the decks chart it."""
     winners = published.WINNERS
@@ -163,7 +168,7 @@ def plot_winners() -> Any:
     axes.set_xticks(places, [f"{w.name}\n{w.year}" for w in winners])
     axes.set_ylabel("top-5 error, %")
     axes.set_ylim(0, 32)
-    deep = [(place, winner.depth) for place, winner in zip(places, winners) if winner.depth is not None]
+    deep = [(place, _depth(winner.network)) for place, winner in zip(places, winners) if winner.network is not None]
     depth.plot(*zip(*deep), color="#777777", marker="o", linewidth=1.2)
     for place, layers in deep:
         depth.annotate(f"{layers} layers", (place, layers), (-12, 7), **above)

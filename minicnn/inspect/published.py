@@ -119,20 +119,18 @@ class Winner(NamedTuple):
     """Its name in the zoo; None for what came before convolutional networks."""
     top5: float
     """Per cent, on the test set."""
-    depth: int | None
-    """Layers with weights on the way through it; None where there are no layers to count."""
     deck: str
     words: str
     """What the deck's text says of the error. The chart itself is a picture: its text has only the numbers."""
 
 
 WINNERS = [
-    Winner(2010, "shallow features", None, 28.2, None, "002", "28.2"),
-    Winner(2012, "AlexNet", "alexnet", 16.4, 8, "002", "16.4"),
-    Winner(2013, "ZF / Clarifai", "clarifai", 11.2, 8, "003", "11.2% top 5 error in ILSVRC 2013"),
-    Winner(2014, "VGG-19", "vgg_e", 7.3, 19, "003", "7.3% top 5 error"),
-    Winner(2014, "GoogLeNet", "googlenet", 6.7, 22, "002", "6.7 7.3"),
-    Winner(2015, "ResNet-152", "resnet152", 3.57, 152, "002", "3.57"),
+    Winner(2010, "shallow features", None, 28.2, "002", "28.2"),
+    Winner(2012, "AlexNet", "alexnet", 16.4, "002", "16.4"),
+    Winner(2013, "ZF / Clarifai", "clarifai", 11.2, "003", "11.2% top 5 error in ILSVRC 2013"),
+    Winner(2014, "VGG-19", "vgg_e", 7.3, "003", "7.3% top 5 error"),
+    Winner(2014, "GoogLeNet", "googlenet", 6.7, "002", "6.7 7.3"),
+    Winner(2015, "ResNet-152", "resnet152", 3.57, "002", "3.57"),
 ]
 """Of 2011 no deck's text has a number (the chart's own was lost). VGG came second in 2014, behind GoogLeNet."""
 
