@@ -24,7 +24,9 @@ def whole(path: str | Path, previous: str | Path | None = None) -> Iterator[Path
     Raises what the disk raises: put `explained` around it. After any failure, an interruption included, the older file
     is untouched and the temporary one gone; only a process that is killed leaves one behind (see `remove_parts`).
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError("it is a device or a pipe, no ordinary file")
     # A folder beside it, because a library may write temporary files of its own next to where it is told to write.
     workshop = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}{PART}")
     part = workshop / path.name

@@ -67,10 +67,11 @@ class _Machine:
             target[key] = value
 
     def find(self, module: Any, name: Any) -> Any:
-        try:
-            return self.admitted[module, name]
-        except (KeyError, TypeError):
-            raise Refused(f"it asks for {str(module)[:80]}.{str(name)[:80]}") from None
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Refused("it asks for something whose name is no text")
+        if (module, name) not in self.admitted:
+            raise Refused(f"it asks for {module[:80]}.{name[:80]}")
+        return self.admitted[module, name]
 
     def call(self, function: Any, arguments: Any) -> Any:
         if not any(function is known for known in self.admitted.values()) or not isinstance(arguments, tuple):

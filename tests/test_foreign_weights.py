@@ -308,6 +308,12 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, monkeypatch, legacy, protocol):
     assert not (tmp_path / "hostile_was_here").exists()
 
 
+SHARED = b"]" + b"".join(
+    b"r" + struct.pack("<I", level) + b"0(" + (b"j" + struct.pack("<I", level)) * 10 + b"l" for level in range(40)
+)
+"""Lists of ten times the same list, 40 deep: to print it would take 10**40 words."""
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -324,6 +330,9 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, monkeypatch, legacy, protocol):
         b"\x80\x02c" + b"x" * 100_000 + b"\ny\n.",
         b"\x80\x02ccollections\nOrderedDict\n)\x81.",
         b"\x80\x02cos\nsystem\nX\x01\x00\x00\x00aR.",
+        b"\x80\x04)" + b"\x85" * 200_000 + b"\x8c\x06system\x93.",
+        b"\x80\x02ccollections\nOrderedDict\n](](" + b")" + b"\x85" * 200_000 + b"K\x01ee\x85R.",
+        b"\x80\x04" + SHARED + b"\x8c\x06system\x93.",
     ],
 )
 def test_pickles_made_to_break_the_reader_are_refused(tmp_path, program):
@@ -338,7 +347,7 @@ def test_zip_files_that_are_not_pytorchs(tmp_path, rng):
     refused(small(), path, "is compressed, or larger than the file")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
-    refused(small(), path, "no data.pkl in it")
+    refused(small(), path, "must have one data.pkl")
     torch.zip_bytes(path, state, {})
     refused(small(), path, "archive/data/0 is missing")
     torch.zip_bytes(path, state, storages)
@@ -592,7 +601,7 @@ def test_our_own_files_name_their_network(tmp_path):
 def test_a_training_runs_checkpoint_is_read(tmp_path):
     model = models.create("lenet5")
     arrays = {f"model/{name}": value for name, value in values_of(model).items()}
-    head = {"kind": "checkpoint", "format": 1, "network": {"name": "lenet5", "options": {}}}
+    head = {"kind": "checkpoint", "format": 1, "config": {"network": {"name": "lenet5", "options": {}}}}
     path = tmp_path / "checkpoint.safetensors"
     io.write_archive(path, {**arrays, "optimizer/step": np.array(3)}, head)
     again = models.create("lenet5")
@@ -600,10 +609,62 @@ def test_a_training_runs_checkpoint_is_read(tmp_path):
     assert_equal(values_of(model), values_of(again))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        [1], "x", 5, *({"kind": "weights", "recipe": recipe} for recipe in (5, "ab", ["lenet5"], [5, 6], ["lenet5", None])),
+        *({"kind": "checkpoint", "config": {"network": network}} for network in (5, {"a": 1}, {"name": "x", "options": []})),
+    ],
+)  # fmt: skip
+def test_nonsense_with_a_valid_checksum_is_refused(tmp_path, data):
+    model, path = small(), tmp_path / "w.safetensors"
+    io.write_archive(path, {f"model/{name}": value for name, value in values_of(model).items()}, data)
+    refused(model, path, "is damaged")
+
+
+def test_legacy_storage_keys_are_text(tmp_path):
+    whole = torch.legacy_bytes({}, {})
+    assert whole.endswith(b"].") or b"]" in whole
+    (tmp_path / "w.pth").write_bytes(whole[: whole.rindex(b"\x80\x02")] + b"\x80\x02(" + SHARED + b"l.")
+    refused(small(), tmp_path / "w.pth", "was refused")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_is_neither_read_nor_replaced(tmp_path):
+    pipe = tmp_path / "pipe.safetensors"
+    os.mkfifo(pipe)
+    refused(small(), pipe, "no ordinary file")
+    with pytest.raises(CheckpointError, match="no ordinary file"):
+        io.save_weights(small(), pipe)
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_a_link(tmp_path):
+    target, link = tmp_path / "target.safetensors", tmp_path / "link.safetensors"
+    io.save_weights(small(), target)
+    link.symlink_to(target)
+    one, two = small(), small()
+    io.save_weights(one, link)
+    assert link.is_symlink()
+    io.load_weights(two, target)
+    assert_equal(values_of(one), values_of(two))
+
+
+@pytest.mark.parametrize("path", [None, 5, "", "a\0b"])
+def test_paths_that_are_none(path):
+    for call in (io.save_weights, io.load_weights):
+        with pytest.raises(ArgumentError, match="path is"):
+            call(small(), path)
+        with pytest.raises(ArgumentError, match="must be a Layer"):
+            call(None, "w.safetensors")
+    with pytest.raises(ArgumentError, match="strict is 'no'"):
+        io.load_weights(small(), "w.safetensors", strict="no")
+
+
 def test_a_folder_and_nothing(tmp_path):
     (tmp_path / "folder.pth").mkdir()
     for name in ("none.pth", "none.safetensors", "folder.pth"):
-        refused(small(), tmp_path / name, "no such file|Is a directory")
+        refused(small(), tmp_path / name, "no such file|no ordinary file")
     for content in (b"", b"hello", b"\0" * 100):
         for name in ("w.pth", "w.safetensors", "w"):
             (tmp_path / name).write_bytes(content)

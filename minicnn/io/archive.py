@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -70,6 +71,12 @@ def write_archive(
             raise OSError(str(error)) from error
 
 
+def ordinary(path: str | Path) -> None:
+    """Raises CheckpointError for a folder, a device or a pipe, whose reading might never end."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise CheckpointError(f"{path} is no ordinary file: give the path of a file of weights")
+
+
 def _array(file: Any, path: str | Path, name: str) -> np.ndarray:
     """One array of an opened file. bfloat16, which NumPy does not have, comes as float32."""
     if file.get_slice(name).get_dtype() != "BF16":
@@ -90,6 +97,7 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     Raises CheckpointError where there is no such file, or it is truncated, damaged or something else.
     """
     library = _safetensors()
+    ordinary(path)
     try:
         with library.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -111,6 +119,9 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         text, expected = wrapped["data"], wrapped["sha256"]
         if _digest(arrays, text) != expected:
             raise damaged
-        return arrays, json.loads(text)
-    except (ValueError, KeyError, TypeError) as error:
+        data = json.loads(text)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged from error
+    if not isinstance(data, dict):
+        raise damaged
+    return arrays, data

@@ -66,6 +66,13 @@ class _Tensor(NamedTuple):
 class _Dictionary(dict):
     """An OrderedDict, whose attributes are of no interest."""
 
+    def __init__(self, pairs: Any = ()) -> None:
+        super().__init__()
+        for key, item in pairs:
+            if not isinstance(key, str):
+                raise Refused(f"a key is a {type(key).__name__}")
+            self[key] = item
+
     def __setstate__(self, state: Any) -> None:
         pass
 
@@ -154,7 +161,9 @@ def _zip(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
     with zipfile.ZipFile(path) as archive:
         pickled = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
         if len(pickled) != 1:
-            raise Refused("it is a zip file, but not one of PyTorch's: there is no data.pkl in it")
+            raise Refused(
+                f"it is a zip file, but not one of PyTorch's: it must have one data.pkl, and has {len(pickled)}"
+            )
         folder = pickled[0][: -len("data.pkl")]
         if folder + "constants.pkl" in archive.namelist():
             raise Refused("it is a TorchScript program: load it in PyTorch and save its state_dict()")
@@ -189,7 +198,11 @@ def _legacy(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
         storages = _Storages()
         value = pickles.load(file, _ADMITTED, storages)
         keys = pickles.load(file, {})
-        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages.known):
+        if (
+            not isinstance(keys, list)
+            or not all(isinstance(key, str) for key in keys)
+            or sorted(keys) != sorted(storages.known)
+        ):
             raise Refused("the storages in it are not those that its tensors need")
         numbers = {}
         for key in map(str, keys):

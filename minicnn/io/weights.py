@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from ..layers import Layer
 from ..layers.base import Loaded
 from ..tensor import Tensor
 from . import origin
-from .archive import read_archive, write_archive
+from .archive import ordinary, read_archive, write_archive
 from .names import COUNTER, LIBRARIES, TABLES, Table
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -29,6 +30,7 @@ def save_weights(model: Layer, path: str | Path, names: str | None = None) -> No
     Raises ArgumentError where the library has no such network, CheckpointError where the file cannot be written; an
     older file then stays as it was.
     """
+    _check_arguments("save_weights", model, path)
     table = None if names is None else _table_for_saving(model, names)
     state = {name: values.numpy() for name, values in model.state_dict().items()}
     data: dict[str, Any] = {"kind": "weights", "recipe": list(model.recipe) if model.recipe else None}
@@ -38,6 +40,12 @@ def save_weights(model: Layer, path: str | Path, names: str | None = None) -> No
         state.update(table.counters(model))
         data["names"] = names
     write_archive(path, state, data)
+
+
+def _check_arguments(where: str, model: Any, path: Any) -> None:
+    check(isinstance(model, Layer), f"{where}: model is {type(model).__name__}: it must be a Layer")
+    good = isinstance(path, (str, os.PathLike)) and str(path) not in ("", ".") and "\0" not in str(path)
+    check(good, f"{where}: path is {path!r}: it must be the path of a file")
 
 
 def _table_for_saving(model: Layer, names: str) -> Table:
@@ -73,6 +81,7 @@ class _File(NamedTuple):
 def _read(path: Path) -> _File:
     from . import pickled  # which not everybody who imports minicnn needs
 
+    ordinary(path)
     try:
         with path.open("rb") as file:
             beginning = file.read(len(pickled.LEGACY))
@@ -86,12 +95,22 @@ def _read(path: Path) -> _File:
     if data is None:
         return _File(arrays, None, False)
     if data.get("kind") == "checkpoint":  # a training run's
-        network = data.get("network") or {}
+        config = data.get("config")
+        network = config.get("network") if isinstance(config, dict) else None
+        recipe = [network.get("name"), network.get("options")] if isinstance(network, dict) else network
         start = "model/"
         arrays = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
-        return _File(arrays, (network["name"], network["options"]) if network else None, True)
-    recipe = data.get("recipe")
-    return _File(arrays, (recipe[0], recipe[1]) if recipe else None, "names" not in data)
+        return _File(arrays, _said(path, recipe), True)
+    return _File(arrays, _said(path, data.get("recipe")), "names" not in data)
+
+
+def _said(path: Path, recipe: Any) -> tuple[str, dict[str, Any]] | None:
+    """The name and options of a network, as a file of ours says them; the checksum is no secret, so anything may stand there."""
+    if recipe is None:
+        return None
+    if isinstance(recipe, list) and len(recipe) >= 2 and isinstance(recipe[0], str) and isinstance(recipe[1], dict):
+        return recipe[0], recipe[1]
+    raise CheckpointError(f"{path} is damaged: it says {str(recipe)[:80]!r} of its network: use a copy of it")
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
@@ -215,6 +234,9 @@ def load_weights(model: Layer, path: str | Path, strict: bool = True, anyway: bo
     for weights of another network, with its name in the zoo; the model then stays as it was. Files of others have no
     checksum: a flipped bit inside a number goes unseen there, except in the zip format.
     """
+    _check_arguments("load_weights", model, path)
+    for name, value in (("strict", strict), ("anyway", anyway)):
+        check(isinstance(value, bool), f"load_weights: {name} is {value!r}: it must be True or False")
     path = Path(path)
     file = _read(path)
     recipe = model.recipe

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .. import models, ops
 from ..autograd import no_grad
 from ..data import Normalize, read_picture
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MinicnnError
 from ..tensor import Tensor
 from .checkpoint import read_checkpoint, with_prefix
 
@@ -24,7 +25,16 @@ class Predictor:
 
     def __init__(self, path: str | Path) -> None:
         arrays, data = read_checkpoint(path)
-        config = data["config"]
+        try:
+            self._build(path, arrays, data["config"])
+        except MinicnnError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # the checksum is no secret
+            raise CheckpointError(
+                f"{path} is damaged: its config makes no sense ({error}): use a copy of it"
+            ) from error
+
+    def _build(self, path: str | Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
         missing = [name for name in ("network", "input_shape", "classes", "mean", "std") if name not in config]
         if missing:
             raise CheckpointError(
