@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from ...errors import check
 from . import deck_000, deck_001, deck_002, deck_003, deck_004
-from .claim import AGREES, QUOTED, ROUNDED, VERDICTS, WRONG, Claim, Formula, Holds, Line, evaluate
+from .claim import AGREES, QUOTED, REMARK, ROUNDED, VERDICTS, WRONG, Claim, Formula, Holds, Line, evaluate
 from .report import Report
 
 DECKS = {"000": deck_000, "001": deck_001, "002": deck_002, "003": deck_003, "004": deck_004}
 
 __all__ = [
-    "AGREES", "DECKS", "QUOTED", "ROUNDED", "VERDICTS", "WRONG", "Claim", "Formula", "Holds", "Line", "Report",
+    "AGREES", "DECKS", "QUOTED", "REMARK", "ROUNDED", "VERDICTS", "WRONG", "Claim", "Formula", "Holds", "Line", "Report",
     "check_slides", "evaluate",
 ]  # fmt: skip
 
@@ -35,4 +35,5 @@ def check_slides(deck: str | None = None, wrong: bool = False) -> Report:
         for claim in claims
     ]
     titles = {number: module.TITLE for number, module in chosen.items()}
-    return Report(titles, tuple([line for line in lines if not wrong or line.verdict == WRONG]), len(lines))
+    checked = sum(line.verdict != REMARK for line in lines)
+    return Report(titles, tuple([line for line in lines if not wrong or line.verdict == WRONG]), checked)

@@ -17,11 +17,15 @@ from . import measure
 
 AGREES, ROUNDED, WRONG, QUOTED = "agrees", "rounded", "wrong", "quoted"
 VERDICTS = (AGREES, ROUNDED, WRONG, QUOTED)
+REMARK = "remark"
+"""In place of a verdict: the slide does not state this, so it can be neither right nor wrong about it."""
 
-SPOILT, CUT, PAPER, OTHER = "spoilt", "cut off", "paper", "other"
-KINDS = (SPOILT, CUT, PAPER, OTHER)
+SPOILT, CUT, OTHER = "spoilt", "cut off", "other"
+KINDS = (SPOILT, CUT, OTHER)
 """What kind of wrong a line is: only the text recognition is to blame, the slide's own number is right; cut off, not
-rounded; a remark on a paper that the slide does not repeat; anything else."""
+rounded; anything else."""
+DIFFERS = "differs"
+"""The kind of a remark whose two numbers are not the same."""
 
 UNITS = {"K": 1000, "M": 10**6, "million": 10**6, "Million": 10**6}
 """Factors. Other words behind a number (MB, Ki, %, x) are its unit, in which the code computes too."""
@@ -40,6 +44,12 @@ class Formula(NamedTuple):
     """A formula that a slide prints without its value, and that value, worked out as the slide says."""
 
     text: str
+    value: Any
+
+
+class Cited(NamedTuple):
+    """What a paper prints and no code can compute; shown as "the paper: ..."."""
+
     value: Any
 
 
@@ -66,17 +76,17 @@ class Claim:
     printed: str | tuple[str, ...] | Formula
     """What the slide prints; several numbers as a tuple. "" for a statement in words, whose function gives `Holds`."""
     compute: Callable[[], Any] | None = None
-    """Gives what the code finds; None for the result of an experiment, which is only quoted."""
+    """Gives what the code finds; None for what no code can find, such as the result of an experiment: only quoted."""
     reason: str | Callable[[], str] = ""
     """Why the slide is wrong, or what should be known; a function where it has numbers that nothing else computes."""
     example: str = ""
-    """The worked example that this is, a key of `worked.EXAMPLES`."""
+    """The worked example that this is, a key of `worked.EXAMPLES`; two of them with a space between."""
     erratum: str = ""
     """The entry of the list of errata that this line stands for, by the words that it quotes."""
     meant: str | tuple[str, ...] | Formula = ""
     """What the slide itself shows, where the text recognition has spoilt its text; "" where it has not."""
-    of_paper: bool = False
-    """Whether this is a remark on a paper, which the slide does not say."""
+    ours: bool = False
+    """Whether this is a remark of ours, which the slide does not say."""
     about: tuple[str, ...] = ()
     """Networks of the zoo that it is about; those that `compute` looks at need not be named."""
 
@@ -91,7 +101,7 @@ class Line(NamedTuple):
     computed: str
     verdict: str
     kind: str
-    """One of `KINDS` for what is wrong, else ""."""
+    """One of `KINDS` for what is wrong, `DIFFERS` for a remark that says so, else ""."""
     reason: str
     example: str
     erratum: str
@@ -113,6 +123,8 @@ def evaluate(deck: str, topic: str, claim: Claim) -> Line:
                 computed = shown(value, slide) + _unit(printed, value)
             except MinicnnError as error:
                 verdict, kind, detail = WRONG, OTHER, f"not computed: {error}"
+            if claim.ours:
+                verdict, kind, detail = _remark(verdict, detail)
             reason = _reason(verdict, detail, recorded)
     return Line(
         deck, topic, claim.statement, slide, computed, verdict, kind, reason, claim.example, claim.erratum,
@@ -128,15 +140,25 @@ def _text(printed: str | tuple[str, ...] | Formula) -> str:
 
 def _judge(claim: Claim, value: Any) -> tuple[str, str, str]:
     """The verdict, the kind of what is wrong and a detail. What the slide itself shows decides on the kind."""
+    if claim.ours and not claim.printed:
+        return REMARK, "", ""  # there is nothing to compare with
     found = judge(claim.printed, value)
     if found.verdict != WRONG:
         return found.verdict, "", found.detail
     if not claim.meant:
-        return WRONG, PAPER if claim.of_paper else CUT if found.cut else OTHER, found.detail
+        return WRONG, CUT if found.cut else OTHER, found.detail
     spoilt, slide = f"spoilt by the text recognition, for {_text(claim.meant)}", judge(claim.meant, value)
     if slide.verdict != WRONG:
         return WRONG, SPOILT, spoilt
     return WRONG, CUT if slide.cut else OTHER, "; ".join(part for part in (spoilt, slide.detail) if part)
+
+
+def _remark(verdict: str, detail: str) -> tuple[str, str, str]:
+    """What a comparison comes to that no slide makes: it says so in its detail, and is no verdict."""
+    if verdict == REMARK:
+        return verdict, "", ""
+    found = DIFFERS if verdict == WRONG else verdict
+    return REMARK, DIFFERS if found == DIFFERS else "", f"{found} {detail}".strip()
 
 
 def _reason(verdict: str, detail: str, recorded: str) -> str:
@@ -151,6 +173,8 @@ def judge(printed: str | tuple[str, ...] | Formula, value: Any) -> Judged:
     `agrees` if equal; `rounded` if it is the computed number rounded to the nearest at the printed precision; else
     `wrong`. Of several numbers the worst counts.
     """
+    if isinstance(value, Cited):
+        value = value.value
     if isinstance(value, Holds):
         return Judged(AGREES if value.truth else WRONG)
     if isinstance(printed, Formula):
@@ -240,6 +264,8 @@ def _short(number: Fraction, unit: str) -> str:
 
 def shown(value: Any, slide: str = "") -> str:
     """A computed value as text, in the manner of the slide: 55x55x96, 62,378,344, 54.25."""
+    if isinstance(value, Cited):
+        return f"the paper: {shown(value.value, slide)}"
     if isinstance(value, Holds):
         return value.found
     if isinstance(value, Kibi):

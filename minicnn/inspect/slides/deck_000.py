@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import ops
-from .claim import Claim, Formula, Holds
-from .measure import hwc, info, net, stack, year_of
+from .claim import Cited, Claim, Formula, Holds
+from .measure import hwc, info, input_of, net, stack
 from .papers import PAPERS
 from .quotes import errors, quoted
 from .tables import smaller
@@ -108,10 +108,10 @@ def _extreme() -> Holds:
 
 CLAIMS: dict[str, list[Claim]] = {
     "LeNet-5": [
-        Claim("Review: LeNet-5, LeCun et al. (1998)", "1998", year_of("lenet5")),
+        *quoted(("Review: LeNet-5, LeCun et al. (1998)", "1998"), about=("lenet5",)),
     ],
     "Stride against pooling: All-CNN": [
-        Claim("Input 32x32 RGB image", "32x32x3", lambda: hwc(info("all_cnn_c").input_shape)),
+        Claim("Input 32x32 RGB image", "32x32x3", input_of("all_cnn_c")),
         Claim("Strided-CNN-C: 3x3 conv. 96, then with stride r = 2; 192, then with r = 2",
               ("3x3 conv 96", "3x3 conv 96 /2", "3x3 conv 192", "3x3 conv 192 /2"), _specs("strided_cnn_c", 0, 1, 2, 3)),
         Claim("ConvPool-CNN-C: 3x3 conv. 96 three times, 3x3 max-pooling stride 2",
@@ -123,16 +123,16 @@ CLAIMS: dict[str, list[Claim]] = {
         *[_all_cnn(*row) for row in ALL_CNN],
         *errors("000", *[name for _, name, _ in ALL_CNN], reason="CIFAR-10 classification error"),
         Claim("Striving for Simplicity: The All Convolutional Net (CVPR 2014)", "CVPR 2014",
-              lambda: PAPERS["all_cnn"]["venue"], "it is a workshop paper of ICLR 2015, arXiv:1412.6806",
+              lambda: Cited(PAPERS["all_cnn"]["venue"]), "it is a workshop paper of ICLR 2015, arXiv:1412.6806",
               erratum="Striving for Simplicity ... (CVPR 2014)", about=("all_cnn_c",)),
     ],
     "AlexNet": [
-        Claim("[Krizhevsky et al. 2012]", "2012", year_of("alexnet")),
-        Claim("Input: 227 X 227 X 3", "227x227x3", lambda: hwc(info("alexnet").input_shape)),
+        *quoted(("[Krizhevsky et al. 2012]", "2012"), about=("alexnet",)),
+        Claim("Input: 227 X 227 X 3", "227x227x3", input_of("alexnet")),
         Claim("Remark on the paper, [Krizhevsky et al. 2012]: its input of 224 in place of the deck's 227; (224 - 11)/4 + 1",
               Formula("the paper: 55", 55), lambda: fit(224, 11, 4)["value"],
-              "the deck does not say this. 224 without padding gives no whole number; 227, or 224 with padding 2, gives 55",
-              of_paper=True,
+              "224 without padding gives no whole number; 227, or 224 with padding 2, gives 55",
+              ours=True,
               example="alex_conv1_224", erratum="AlexNet input 227", about=("alexnet",)),
         Claim("Layer1: Conv(11x11x96, stride 4)", "11x11x96, stride 4", _spec(1)),
         Claim("output: (N - F)/stride + 1 = (227 - 11)/4 + 1", "55", EXAMPLES["alex_conv1_size"], example="alex_conv1_size",
@@ -162,7 +162,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("Layer6: 9216 -> 4096 -> 4096 -> 1000", ("9216", "4096", "4096", "1000"), _linear),
     ],
     "VGG: 5x5 against 3x3": [
-        Claim("[Simonyan et al. 2014]", "2014", year_of("vgg_d")),
+        *quoted(("[Simonyan et al. 2014]", "2014"), about=("vgg_d",)),
         Claim("e.g. N = 7, F = 3: stride 1 => (7 - 3)/1 + 1", "5", EXAMPLES["conv_7_3_s1"], example="conv_7_3_s1"),
         Claim("stride 2 => (7 - 3)/2 + 1", "3", EXAMPLES["conv_7_3_s2"], example="conv_7_3_s2"),
         Claim("stride 3 => (7 - 3)/3 + 1", "2.33", lambda: EXAMPLES["conv_7_3_s3"]()["value"], example="conv_7_3_s3",
@@ -180,10 +180,9 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("5x5 vs 3x3 Filter: what two 3x3 layers see of the input", "5", EXAMPLES["two_3x3_rf"], example="two_3x3_rf"),
     ],
     "VGG against AlexNet": [
-        Claim("AlexNet, parameters", "62,378,344", EXAMPLES["params_alexnet"], example="params_alexnet"),
-        Claim("AlexNet, parameters, in one piece", "62,378,344", EXAMPLES["alex_total_ungrouped"],
-              "every filter sees all channels; in two groups, as in the paper, there are 60,965,224",
-              example="alex_total_ungrouped"),
+        Claim("AlexNet, parameters", "62,378,344", EXAMPLES["params_alexnet"],
+              "in one piece, every filter sees all channels; in two groups, as in the paper, there are 60,965,224",
+              example="params_alexnet alex_total_ungrouped"),
         Claim("VGG16, parameters", "138,357,544", EXAMPLES["params_vgg16"], example="params_vgg16"),
         Claim("VGG19, parameters", "143,667,240", EXAMPLES["params_vgg19"], example="params_vgg19"),
         *errors("000", "alexnet"),
@@ -191,7 +190,7 @@ CLAIMS: dict[str, list[Claim]] = {
                 reason="of the paper, at a single scale"),
     ],
     "ResNet": [
-        Claim("[He Kaiming et al. 2015]", "2015", year_of("resnet34")),
+        *quoted(("[He Kaiming et al. 2015]", "2015"), about=("resnet34",)),
         Claim("Matrix addition, [32 -12 22; -10 -41 1; -30 10 -2] + [20 3 8; 41 19 21; 5 52 12]", ("52", "-9", "30", "31", "-22", "22", "-25", "62", "10"),
               _matrix("resnet_add"), example="resnet_add"),
         Claim("ReLU of the sum", ("52", "0", "30", "31", "0", "22", "0", "62", "10"), _matrix("resnet_relu"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from .claim import Claim, Formula, Holds
 from .measure import conv, hwc, info, net, stack
-from .tables import some
+from .tables import some, windows
 from .worked import EXAMPLES, averaged, times_less
 
 TITLE = 'Sharif University, "Modern CNN Architectures", 2022'
@@ -27,16 +27,6 @@ def _all(name: str, kind: str, *wanted: tuple[str, Any]) -> Holds:
     layers = [one.layer(row) for row in one.of(kind)]
     right = sum(all(getattr(layer, key) == value for key, value in wanted) for layer in layers)
     return Holds(right == len(layers) > 0, f"{right} of {len(layers)}")
-
-
-def _windows(*names: str) -> Callable[[], tuple[str, ...]]:
-    """The different windows of the convolutions of some networks."""
-
-    def texts() -> tuple[str, ...]:
-        found = {net(name).layer(row).kernel_size for name in names for row in net(name).convs}
-        return tuple(f"{R}x{S}" for R, S in sorted(found, reverse=True))
-
-    return texts
 
 
 def _activation(name: str) -> str:
@@ -159,9 +149,9 @@ CLAIMS: dict[str, list[Claim]] = {
               example="alex_vs_lenet"),
         Claim("62M parameters vs 61K parameters: LeNet's", "61K", lambda: EXAMPLES["alex_vs_lenet"]()["lenet5"],
               "of the net as it is taught", example="alex_vs_lenet", erratum="LeNet 61K"),
-        Claim("61K parameters: LeNet-5 as published in 1998", "61K", lambda: EXAMPLES["lenet_paper"]()["trainable"],
-              "C3 sees some maps only, and the outputs are fixed codes: 60,000 numbers are trained",
-              example="lenet_paper", erratum="LeNet 61K"),
+        Claim("Remark on LeNet-5 as it was published: its parameters", "", lambda: EXAMPLES["lenet_paper"]()["trainable"],
+              "C3 sees some maps only, and the outputs are fixed codes",
+              example="lenet_paper", erratum="LeNet 61K", ours=True),
         Claim("ReLU vs Sigmoid: LeNet's activation", "Sigmoid", lambda: _activation("lenet5_1998"),
               "LeNet-5 has a scaled hyperbolic tangent: 1.7159 tanh(2x/3)", erratum="ReLU vs Sigmoid (LeNet)"),
         Claim("ReLU vs Sigmoid: AlexNet's activation", "ReLU", lambda: _activation("alexnet")),
@@ -171,7 +161,7 @@ CLAIMS: dict[str, list[Claim]] = {
               some("alexnet", "local response norms", "LocalResponseNorm")),
     ],
     "VGGNet": [
-        Claim("Only 3x3 CONV", ("3x3",), _windows("vgg_a", "vgg_b", "vgg_c", "vgg_d", "vgg_e"),
+        Claim("Only 3x3 CONV", ("3x3",), windows("vgg_a", "vgg_b", "vgg_c", "vgg_d", "vgg_e"),
               "configuration C has 1x1 convolutions; the others have 3x3 only"),
         Claim("3x3 CONV with stride 1, pad 1 (VGG-16)", "",
               lambda: _all("vgg_d", "Conv2d", ("kernel_size", (3, 3)), ("stride", (1, 1)), ("padding", (1, 1, 1, 1)))),
@@ -181,7 +171,7 @@ CLAIMS: dict[str, list[Claim]] = {
               EXAMPLES["three_3x3_rf"], example="three_3x3_rf"),
         Claim("Receptive field of one 7x7 conv layer", "7", lambda: stack((9, 9, 1), 1, (7,)).convs[0].receptive_field),
         Claim("Fewer parameters: 3 x (3^2 C^2) vs. 7^2 C^2",
-              Formula("3*3^2 = 27, 7^2 = 49", (3 * 3**2, 7**2)),
+              Formula("3*3^2, 7^2", (3 * 3**2, 7**2)),
               lambda: tuple(EXAMPLES["three_3x3_params"]()[key] for key in ("stack_coefficient", "single_coefficient")),
               "weights for each C^2: 0.551 of them", example="three_3x3_params"),
     ],
@@ -197,8 +187,6 @@ CLAIMS: dict[str, list[Claim]] = {
                             f"{EXAMPLES['conv1x1_reduced']():,} operations"),
               "a tenth of them", example="conv1x1_reduced"),
         Claim("h x w x d is reduced to 1 x 1 x d by taking the average of all hw values", "", _averaged, example="gap"),
-        Claim("GAP of 6x6 maps in Network in Network", "1x1x1000",
-              lambda: hwc(net("nin_imagenet").of("GlobalAvgPool2d", "AdaptiveAvgPool2d")[0].output_shape)),
         Claim("There is no parameter to optimize in the GAP", "", _no_parameters),
     ],
     "GoogLeNet": [
@@ -212,7 +200,7 @@ CLAIMS: dict[str, list[Claim]] = {
               some("googlenet", "FC layer", "Linear")),
     ],
     "Naive inception module": [
-        Claim("Multiple receptive field sizes for convolution (1x1, 3x3, 5x5)", ("5x5", "3x3", "1x1"), _windows(NAIVE)),
+        Claim("Multiple receptive field sizes for convolution (1x1, 3x3, 5x5)", ("5x5", "3x3", "1x1"), windows(NAIVE)),
         Claim("Pooling operation (3x3)", "3x3 max", lambda: net(NAIVE).spec(net(NAIVE).pools[0])),
         Claim("output size after filter concatenation: 28x28x(128 + 192 + 96 + 256)", "28x28x672", lambda: net(NAIVE).output,
               example="naive_concat"),

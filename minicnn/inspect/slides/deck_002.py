@@ -10,11 +10,11 @@ from functools import partial
 
 from ...geometry import Field
 from . import deck_002_inception
-from .claim import Claim, Formula, Holds
-from .measure import conv, hwc, info, net, pool, year_of
+from .claim import Cited, Claim, Formula, Holds
+from .measure import Net, conv, hwc, info, input_of, net, pool
 from .papers import PAPERS
 from .quotes import errors, quoted, winners
-from .tables import vgg_column
+from .tables import vgg_column, windows
 from .worked import EXAMPLES
 
 TITLE = 'X. Wang, CUHK: "Network Structures", 2019'
@@ -124,10 +124,10 @@ def _pool_cells(attribute: str) -> tuple[str, ...]:
     return tuple("x".join(map(str, getattr(one.layer(row), attribute))) for row in one.pools)
 
 
-def _windows_of_vgg() -> tuple[str, ...]:
-    names = [f"vgg_{letter}" for letter in ("a", "b", "c", "d", "e")]
-    found = {net(name).layer(row).kernel_size for name in names for row in net(name).convs}
-    return tuple(f"{R}x{S}" for R, S in sorted(found, reverse=True))
+def _shrinks(one: Net) -> Holds:
+    """Whether a layer decreases the sides of its maps."""
+    before, after = one.input_shape[1:], one.output[:2]
+    return Holds(all(a < b for a, b in zip(after, before)), "{}x{} -> {}x{}".format(*before, *after))
 
 
 def _cccp() -> Holds:
@@ -146,7 +146,10 @@ def _against(name: str, other: str) -> Holds:
 
 def _most() -> Holds:
     macs = {name: info(name).macs for name in ("cnn_f", "cnn_m", "cnn_s")}
-    return Holds(max(macs, key=lambda name: macs[name]) == "cnn_s", f"{macs['cnn_s']:,} multiply-adds, the most")
+    return Holds(
+        max(macs, key=lambda name: macs[name]) == "cnn_s",
+        "multiply-adds: " + ", ".join(f"{name} {count:,}" for name, count in macs.items()),
+    )
 
 
 CNN = (
@@ -161,9 +164,10 @@ NEURONS = "253440 neurons in layer 1; 650000; 630000000"
 
 CLAIMS: dict[str, list[Claim]] = {
     "Strides, sizes, receptive fields": [
-        Claim("Max pooling with 2 x 2 kernel and stride 2 (an 8x8 map)", Formula("8/2", 4), lambda: pool((8, 8, 1), 2, 2).output[0]),
-        Claim("Strided convolution with 3 x 3 kernel and stride 2 (an 8x8 map, padding 1)", Formula("8/2", 4),
-              lambda: conv((8, 8, 1), 1, 3, 2, 1).output[0]),
+        Claim("Max pooling with 2 x 2 kernel and stride 2: decrease spatial dimension", "",
+              lambda: _shrinks(pool((8, 8, 1), 2, 2))),
+        Claim("Strided convolution with 3 x 3 kernel and stride 2: decrease spatial dimension", "",
+              lambda: _shrinks(conv((8, 8, 1), 1, 3, 2, 1))),
         Claim("n_out = floor((n_in + 2p - k)/s) + 1: n_in, n_out are the number of channels",
               "n_in, n_out are the number of channels", EXAMPLES["out_formula_002"],
               "they are the side lengths of the maps", example="out_formula_002",
@@ -175,7 +179,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("jumps: j1 = 1 x 2 = 2, j2 = 2 x 2 = 4", ("2", "4"), _field("j"), example="rf_two_stride2"),
     ],
     "AlexNet": [
-        Claim("Krizhevsky 2012", "2012", year_of("alexnet_grouped")),
+        *quoted(("Krizhevsky 2012", "2012"), about=("alexnet_grouped",)),
         Claim("5 convolutional layers and 2 fully connected layers for learning features", ("5", "2"),
               lambda: (_kinds("alexnet_grouped", "Conv2d"), _kinds("alexnet_grouped", "Linear") - 1),
               "the third fully connected layer is the classifier"),
@@ -191,7 +195,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("630000000 connections", "630000000", EXAMPLES["alex_connections"], _connections, "alex_connections", NEURONS),
         Claim("the figure: 27 (behind the first pool), 4096, 4096", ("27", "4096", "4096"),
               lambda: (net("alexnet_grouped").pools[0].output_shape[1], *_linear("alexnet_grouped")[:2])),
-        Claim("(Krizhevsky NIPS 2014)", "NIPS 2014", lambda: PAPERS["alexnet"]["venue"], "it is the paper of 2012",
+        Claim("(Krizhevsky NIPS 2014)", "NIPS 2014", lambda: Cited(PAPERS["alexnet"]["venue"]), "it is the paper of 2012",
               erratum="figure credit Krizhevsky NIPS 2014", about=("alexnet_grouped",)),
         Claim("Two 8-layer AlexNets", "8", lambda: net("alexnet_grouped").depth),
         Claim("two groups of 500 classes", Formula("2*500", 1000), lambda: _linear("alexnet_grouped")[-1]),
@@ -200,11 +204,11 @@ CLAIMS: dict[str, list[Claim]] = {
         *errors("002", "alexnet"),
     ],
     "CNN-F, CNN-M, CNN-S": [
-        Claim("(Chatfield et al. BMVC'14)", "2014", year_of("cnn_f")),
+        *quoted(("(Chatfield et al. BMVC'14)", "'14"), about=("cnn_f",)),
         *quoted(("mAP: CNN-M > CNN-F", "~2.5%"), ("Smaller dimension downsized to 256, crops and flipping: improvement", "~3%"),
                 ("Gray-scale vs. color: drop", "~3%"), ("FC7 to 128: drop", "~2%"), ("ranking hinge loss: improvement", "~2.7%"),
                 ("normalising features: accuracy for VOC 2007", "~5%"), about=("cnn_f", "cnn_m", "cnn_m_128")),
-        Claim("224 x 224 patches", "224x224", lambda: info("cnn_f").input_shape[1:]),
+        Claim("224 x 224 patches", "224x224", lambda: input_of("cnn_f")()[:2]),
         *[
             claim
             for name, title, convs, pools in CNN
@@ -214,10 +218,10 @@ CLAIMS: dict[str, list[Claim]] = {
                 Claim(f"{title}: full6, full7, full8", ("4096", "4096", "1000"), partial(_linear, name)),
             )
         ],
-        Claim("CNN-S: filters, windows and strides, of the released network",
+        Claim("Remark on the released CNN-S: its filters, windows and strides are those of the table",
               ("7x7 conv 96 /2", "5x5 conv 256", *(("3x3 conv 512",) * 3)),
               lambda: tuple(net("cnn_s_released").spec(row) for row in net("cnn_s_released").convs),
-              "but its conv2 is not padded, where the table has pad 1"),
+              "but its conv2 is not padded, where the table has pad 1", ours=True),
         Claim("CNN-F: conv2, 256x3x3 in another copy of the table", "256x3x3 st. 1, pad 2", _cell("cnn_f", 1),
               "as the first copy has it", meant="256x5x5 st. 1, pad 2",
               erratum="CNN-F conv2 256x3x3 (one of two tables, OCR)"),
@@ -227,11 +231,11 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("FC7 to 128: 32x smaller feature", "32x", EXAMPLES["fc7_128_ratio"], example="fc7_128_ratio"),
         Claim("CNN-F: similar to AlexNet, but less channels in conv3-5", "", lambda: _against("cnn_f", "alexnet")),
         Claim("CNN-S: the most complex one", "", _most),
-        Claim("The crops are 224 x 224, of pictures of 256", "224x224", lambda: info("cnn_s").input_shape[1:]),
+        Claim("The crops are 224 x 224, of pictures of 256", "224x224", lambda: input_of("cnn_s")()[:2]),
         *errors("002", "cnn_f", "cnn_m", "cnn_m_2048", "cnn_s"),
     ],
     "Clarifai": [
-        Claim("Winner of ILSVRC 2013", "2013", year_of("clarifai"), "the year of the paper"),
+        *quoted(("Winner of ILSVRC 2013", "2013"), about=("clarifai",)),
         Claim("Max-pooling layers follow first, second, and fifth convolutional layers", ("1", "2", "5"), lambda: _pooled("clarifai")),
         Claim("11x11 to 7x7, stride 4 to 2 in 1st layer", ("11x11 conv 96 /4", "7x7 conv 96 /2"),
               lambda: (net("alexnet").spec(net("alexnet").convs[0]), net("clarifai").spec(net("clarifai").convs[0]))),
@@ -272,13 +276,13 @@ CLAIMS: dict[str, list[Claim]] = {
                 reason="the text recognition has lost the point of 1476"),
     ],
     "VGG": [
-        Claim("The deep model VGG in 2014", "2014", year_of("vgg_a")),
-        Claim("Apply 3 x 3 filter for all layers", ("3x3",), _windows_of_vgg, "configuration C has 1x1 convolutions too"),
+        *quoted(("The deep model VGG in 2014", "2014"), about=("vgg_a",)),
+        Claim("Apply 3 x 3 filter for all layers", ("3x3",), windows("vgg_a", "vgg_b", "vgg_c", "vgg_d", "vgg_e"), "configuration C has 1x1 convolutions too"),
         Claim("11 layers (A) to 19 layers (E)", ("11", "19"), lambda: (net("vgg_a").depth, net("vgg_e").depth)),
         Claim("11 layers (A) => 16 layers (D)", ("11", "16"), lambda: (net("vgg_a").depth, net("vgg_d").depth)),
         Claim("11, 11, 13, 16, 16 and 19 weight layers", ("11", "11", "13", "16", "16", "19"),
               lambda: tuple(net(f"vgg_{letter}").depth for letter in ("a", "a_lrn", "b", "c", "d", "e"))),
-        Claim("input (224 x 224 RGB image)", "224x224x3", lambda: hwc(info("vgg_a").input_shape)),
+        Claim("input (224 x 224 RGB image)", "224x224x3", input_of("vgg_a")),
         Claim("conv3-64 ... conv3-512, column D", ("2 conv3-64", "2 conv3-128", "3 conv3-256", "3 conv3-512", "3 conv3-512"),
               vgg_column("d"), "the rows of the columns are torn apart in the text"),
         Claim("conv1-256, conv1-512, conv1-512 (column C)", ("1x1 conv 256", "1x1 conv 512", "1x1 conv 512"), lambda: tuple(
@@ -316,12 +320,8 @@ CLAIMS: dict[str, list[Claim]] = {
         *quoted(("Inception-ResNet model, arXiv 2016, top-5", "3.1"), ("Residual Network, CVPR 2016, top-5", "4.49"),
                 ("VGG, GoogleNet, Classification top-5 error", "9.33, 9.15"),
                 about=("inception_resnet_v2_slim", "resnet152", "vgg_e", "googlenet")),
-        Claim("Wide Residual Networks. BMVC 2016", "2016", year_of("wrn_28_10_cifar10")),
-        Claim("Wide Residual Networks (for ImageNet)", "2016", year_of("wide_resnet50_2")),
-        *[
-            Claim(f"Identity Mappings in Deep Residual Networks. ECCV 2016 (CIFAR-10, {depth} layers)", "2016",
-                  year_of(f"cifar_preact_resnet{depth}"))
-            for depth in (110, 164, 1001)
-        ],
+        *quoted(("Wide Residual Networks. BMVC 2016", "2016"), about=("wrn_28_10_cifar10", "wide_resnet50_2")),
+        *quoted(("Identity Mappings in Deep Residual Networks. ECCV 2016", "2016"),
+                about=("cifar_preact_resnet110", "cifar_preact_resnet164", "cifar_preact_resnet1001")),
     ],
 }  # fmt: skip

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from ...geometry import Shape
-from ...layers import BatchNorm2d
+from ...layers import BatchNorm2d, Conv2d
 from ...tensor import Tensor
 from ..modules import build
 from . import deck_004
 from .claim import Claim, Formula, Holds
-from .measure import Net, depth_of, hwc, info, net, stack
+from .measure import Net, depth_of, hwc, input_of, net, stack
+from .papers import PAPERS
 from .quotes import errors, quoted
 from .tables import TABLE_IS_OFF, Reasons, dense_blocks, dense_sizes, googlenet, transitions
 from .worked import EXAMPLES, googlenet_parts
@@ -92,7 +93,10 @@ def _normed() -> Holds:
 
 def _no_five() -> Holds:
     windows = {net("bn_inception").layer(row).kernel_size for row in net("bn_inception").convs}
-    return Holds((5, 5) not in windows and bool(_doubles()), f"{len(_doubles())} pairs of 3x3, no 5x5")
+    return Holds(
+        (5, 5) not in windows and bool(_doubles()),
+        ", ".join("x".join(map(str, window)) for window in sorted(windows)) + f"; {len(_doubles())} pairs of 3x3",
+    )
 
 
 def _statistics(training: bool) -> str:
@@ -102,6 +106,10 @@ def _statistics(training: bool) -> str:
     layer.train(training)
     y = layer(np.array([1, 2, 3, 4], np.float32)[:, None]).numpy()
     return "the mini-batch" if abs(float(y.mean())) < 1e-3 else "the moving average"
+
+
+def _rate() -> str:
+    return f"Inception's is {PAPERS['bn_inception']['learning rate of Inception']}"
 
 
 def _reduced(part: int) -> Callable[[], tuple[int, ...]]:
@@ -114,8 +122,28 @@ def _reduced(part: int) -> Callable[[], tuple[int, ...]]:
     return shape
 
 
+def _has(name: str, *wanted: tuple[int, int]) -> Holds:
+    """Whether a network has convolutions with these windows, and how many."""
+    one = net(name)
+    found = [one.layer(row).kernel_size for row in one.convs]
+    return Holds(
+        all(window in found for window in wanted), ", ".join(f"{found.count((R, S))} of {R}x{S}" for R, S in wanted)
+    )
+
+
 def _conv_beside_pool() -> tuple[int, ...]:
     return Net(*build("conv_beside_pool")).output
+
+
+def _conv_before_pool() -> tuple[int, ...]:
+    return hwc(Net(*build("conv_then_pool")).convs[0].output_shape)
+
+
+def _final() -> tuple[str, int]:
+    """The last maps of Inception-v3 and what its linear layer makes of them, with a class for the background."""
+    one = net("inception_v3", num_classes=1001)
+    maps = one.of("GlobalAvgPool2d", "AdaptiveAvgPool2d", "AvgPool2d")[-1].input_shape
+    return "x".join(map(str, hwc(maps))), one.of("Linear")[-1].output_shape[0]
 
 
 def _linear_1x1() -> int:
@@ -134,14 +162,41 @@ def _b_convs() -> tuple[str, ...]:
     return tuple(f"{m.kernel_size[0]}x{m.kernel_size[1]} {m.out_channels}" for m in layers)
 
 
-def _c_convs(*filters: int) -> tuple[str, ...]:
-    """The convolutions of Inception-v4's C module with so many filters, in order of windows."""
+def _c_layers() -> list[Conv2d]:
+    """The convolutions of Inception-v4's first C module."""
     one = net("inception_v4")
     size = (8, 8, 1536)
     path = next(row.path for row in one.of("Concat") if hwc(row.output_shape) == hwc(row.input_shape) == size)
-    layers = [one.layer(row) for row in one.inside(path) if row.kind == "Conv2d"]
-    return tuple(
-        sorted(f"{m.kernel_size[0]}x{m.kernel_size[1]} {m.out_channels}" for m in layers if m.out_channels in filters)
+    return [one.layer(row) for row in one.inside(path) if row.kind == "Conv2d"]
+
+
+def _written(layer: Conv2d) -> str:
+    return f"{layer.kernel_size[0]}x{layer.kernel_size[1]} {layer.out_channels}"
+
+
+def _c_convs(*filters: int) -> tuple[str, ...]:
+    """Those with so many filters, in order of windows."""
+    return tuple(sorted(_written(layer) for layer in _c_layers() if layer.out_channels in filters))
+
+
+def _c_pair() -> tuple[Conv2d, Conv2d]:
+    """The one with 448 filters and the one that reads its maps."""
+    layers = _c_layers()
+    first = next(layer for layer in layers if layer.out_channels == 448)
+    return first, next(layer for layer in layers if layer.in_channels == first.out_channels)
+
+
+def _c_windows() -> tuple[str, ...]:
+    """The filters of the first of the two, and the windows of both, in whatever order they run."""
+    pair = _c_pair()
+    return (str(pair[0].out_channels), ", ".join(sorted("{}x{}".format(*layer.kernel_size) for layer in pair)))
+
+
+def _c_order() -> str:
+    first, second = map(_written, _c_pair())
+    return (
+        "the slide has them in the order of the paper's figure; the released network, which the zoo has, turns the two "
+        f"windows: {first}, then {second}, at the same cost"
     )
 
 
@@ -181,8 +236,18 @@ def _dense(depth: int, *printed: str) -> Claim:
 
 STEM = "v4 stem 35x35x684; v2 898, 1702"
 V1 = "Inception-ResNet-v2 with 35x35x256, 17x17x896, 8x8x1792"
-SCHEMA = "the paper's schema shows Inception-ResNet-v1's sizes; v2 has 384, 1152 and 2144 (released: 320, 1088, 2080)"
 V2 = "inception_resnet_v2_paper"
+
+
+def _schema(side: int) -> Callable[[], str]:
+    """Why a size of the figure is not Inception-ResNet-v2's."""
+
+    def text() -> str:
+        released = "x".join(map(str, _largest("inception_resnet_v2_slim", side)))
+        return f"the paper's schema shows Inception-ResNet-v1's sizes; v2 as released has {released}"
+
+    return text
+
 
 CLAIMS: dict[str, list[Claim]] = {
     "GoogLeNet": [
@@ -208,10 +273,10 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("During testing, the mean and variance are calculated using the entire training set", "the entire training set",
               lambda: _statistics(False), "the moving averages that were kept in training are used",
               erratum="during training, moving average is used ... during testing, whole training set", about=("bn_inception",)),
-        Claim("BN-x5: Initial learning rate is increased by a factor of 5", "0.0075", lambda: EXAMPLES["bnx5_lr"]()[0],
-              "Inception's is 0.0015", "bnx5_lr", about=("bn_inception",)),
-        Claim("BN-x30: Initial learning rate is increased by a factor of 30", "0.045", lambda: EXAMPLES["bnx5_lr"]()[1],
-              "", "bnx5_lr", about=("bn_inception",)),
+        Claim("BN-x5: Initial learning rate is increased by a factor of 5 to 0.0075", "0.0075", None, _rate, "bnx5_lr",
+              about=("bn_inception",)),
+        Claim("BN-x30: Initial learning rate is increased by a factor of 30 to 0.045", "0.045", None, _rate, "bnx5_lr",
+              about=("bn_inception",)),
     ],
     "Inception-v3": [
         Claim("By using 3 x 3 filter, number of parameters = 3 x 3", "9", lambda: EXAMPLES["factor_3x3"]()["before"], example="factor_3x3"),
@@ -223,8 +288,8 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("7 x 7 conv becomes 1 x 7 and 7 x 1 convs", "", lambda: Holds(
             EXAMPLES["factor_7x7"]()["after"] < EXAMPLES["factor_7x7"]()["before"],
             "{before} -> {after} weights".format(**EXAMPLES["factor_7x7"]())), example="factor_7x7"),
-        Claim("Two 1x7 and 7x1 replacing two 7x7 (n = 7): windows in the network", "", lambda: Holds(
-            {(1, 7), (7, 1)} <= {net("inception_v3").layer(row).kernel_size for row in net("inception_v3").convs}, "1x7, 7x1")),
+        Claim("Two 1x7 and 7x1 replacing two 7x7 (n = 7): windows in the network", "",
+              lambda: _has("inception_v3", (1, 7), (7, 1))),
         Claim("Three types of inception modules (A, B, C): maps of 35, 17 and 8", "3",
               lambda: len({shape[0] for shape in _modules("inception_v3")})),
         Claim("grid reduction in general: 35x35x320 -> 17x17x640 by 3x3, stride 2", "17x17x640",
@@ -232,17 +297,17 @@ CLAIMS: dict[str, list[Claim]] = {
               example="inceptionv3_reduce"),
         Claim("half by conv with stride 2, half by max pooling, concatenated", "17x17x640", _conv_beside_pool),
         Claim("each half: 17x17x320", "17x17x320", lambda: stack((35, 35, 320), 320, (3,), 2).output),
-        Claim("35x35x640 by the conv before the pool", "35x35x640", lambda: stack((35, 35, 320), 640, (1,)).output),
+        Claim("35x35x640 by the conv before the pool", "35x35x640", _conv_before_pool),
         Claim("the grid reduction of GoogleNet-v3: 35x35x320", "35x35x320", _reduced(0),
               "a general example of the paper; the network has 288 -> 768", erratum="Inception-v3 35x35x320 -> 17x17x640"),
         Claim("the grid reduction of GoogleNet-v3: -> 17x17x640", "17x17x640", _reduced(1),
               "a general example of the paper; the network has 288 -> 768", erratum="Inception-v3 35x35x320 -> 17x17x640"),
-        Claim("Input: 299x299x3 (one copy is damaged)", "299x299x3", lambda: hwc(info("inception_v3").input_shape)),
+        Claim("Input: 299x299x3 (one copy is damaged)", "299x299x3", input_of("inception_v3")),
         Claim("4x Inception Module B", "4", lambda: _count("inception_v3", "Concat", (17, 17, 768))),
         Claim("2x Inception Module C", "2", lambda: sum(shape == (8, 8, 2048) for shape in _modules("inception_v3"))),
         Claim("Output: 8x8x2048", "8x8x2048", lambda: _largest("inception_v3", 8)),
-        Claim("Final part: 8x8x2048 -> 1001", "1001", lambda: net("inception_v3").summary.output_shape[0],
-              "ImageNet has 1000 classes; the released network has one more, for the background"),
+        Claim("Final part: 8x8x2048 -> 1001", ("8x8x2048", "1001"), _final,
+              "computed with num_classes=1001: Google's network has a class for the background beside ImageNet's 1000"),
         Claim("Auxiliary Classifier", "1", lambda: len(net("inception_v3_aux").of("Linear")) - len(net("inception_v3").of("Linear"))),
     ],
     "ResNet": [
@@ -273,7 +338,7 @@ CLAIMS: dict[str, list[Claim]] = {
               erratum="ResNet-151"),
     ],
     "Inception-v4": [
-        Claim("Input (299x299x3)", "299x299x3", lambda: hwc(info("inception_v4").input_shape)),
+        Claim("Input (299x299x3)", "299x299x3", input_of("inception_v4")),
         Claim("Stem: 35x35x684", "35x35x684", lambda: _first("inception_v4", 35), erratum=STEM,
               meant="35x35x384"),
         Claim("4 x Inception-A: 35x35x384", "35x35x384", lambda: _largest("inception_v4", 35)),
@@ -282,26 +347,24 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("7 x Inception-B", "7", lambda: _count("inception_v4", "Concat", (17, 17, 1024))),
         Claim("3 x Inception-C", "3", lambda: _count("inception_v4", "Concat", (8, 8, 1536))),
         Claim("3 x Inception-C: 8x8x1536", "8x8x1536", lambda: _largest("inception_v4", 8)),
-        Claim("Inception-C: 1x1 Conv (256), 1x1 Conv (384) twice, 1x3 and 3x1 Conv (256) twice",
-              ("1x1 256", "1x1 384", "1x1 384", "1x3 256", "1x3 256", "3x1 256", "3x1 256"), lambda: _c_convs(256, 384)[1:],
-              "and one more 1x1 Conv (256) behind the average pool"),
-        Claim("Inception-C: 1x3 Conv (448)", ("1x3 448",), lambda: _c_convs(448),
-              "as the paper draws it; the released network turns the two windows, 3x1 448 and 1x3 512, at the same cost"),
+        Claim("Inception-C: 1x1 Conv (256), 1x1 Conv (384), 1x3 Conv (256) and 3x1 Conv (256), twice each",
+              ("1x1 256", "1x1 256", "1x1 384", "1x1 384", "1x3 256", "1x3 256", "3x1 256", "3x1 256"),
+              lambda: _c_convs(256, 384)),
+        Claim("Inception-C: 1x3 Conv (448), then 3x1 Conv: filters of the first, both windows", ("448", "1x3, 3x1"), _c_windows,
+              _c_order),
         Claim("Average Pooling: 1536", "1536", lambda: net("inception_v4").of("Linear")[0].input_shape[0]),
         Claim("Dropout (keep 0.8)", "0.8", lambda: _kept("inception_v4")),
         Claim("Softmax: 1000", "1000", lambda: net("inception_v4").summary.output_shape[0]),
     ],
     "Inception-ResNet": [
-        Claim("Inception-ResNet-v2: Input (299x299x3)", "299x299x3", lambda: hwc(info(V2).input_shape)),
+        Claim("Inception-ResNet-v2: Input (299x299x3)", "299x299x3", input_of(V2)),
         Claim("Inception-ResNet-v2: 5x Inception-resnet-A", "5", lambda: _count(V2, "Residual", (35, 35, 384))),
         Claim("10x Inception-resnet-B", "10", lambda: _count(V2, "Residual", (17, 17, 1152))),
-        Claim("Inception-ResNet-v2, A blocks: 35x35x256", "35x35x256", lambda: _largest(V2, 35), SCHEMA, erratum=V1),
-        Claim("Inception-ResNet-v2, B blocks: 17x17x896 (read as 898)", "17x17x896", lambda: _largest(V2, 17), SCHEMA, erratum=V1),
-        Claim("Inception-ResNet-v2, C blocks: 8x8x1792 (read as 1702)", "8x8x1792", lambda: _largest(V2, 8), SCHEMA, erratum=V1),
-        Claim("Inception-ResNet-v2 as released, A blocks: 35x35x256", "35x35x256", lambda: _largest("inception_resnet_v2_slim", 35),
-              SCHEMA, erratum=V1),
-        Claim("the same sizes for Inception-ResNet-v1", ("35x35x256", "17x17x896", "8x8x1792"), lambda: tuple(
-            "x".join(map(str, _largest("inception_resnet_v1", side))) for side in (35, 17, 8))),
+        Claim("Inception-ResNet-v2, A blocks: 35x35x256", "35x35x256", lambda: _largest(V2, 35), _schema(35), erratum=V1),
+        Claim("Inception-ResNet-v2, B blocks: 17x17x896 (read as 898)", "17x17x896", lambda: _largest(V2, 17), _schema(17), erratum=V1),
+        Claim("Inception-ResNet-v2, C blocks: 8x8x1792 (read as 1702)", "8x8x1792", lambda: _largest(V2, 8), _schema(8), erratum=V1),
+        Claim("Remark: the same three sizes in Inception-ResNet-v1", "", lambda: tuple(
+            "x".join(map(str, _largest("inception_resnet_v1", side))) for side in (35, 17, 8)), ours=True),
         Claim("Output 17x17x898", "17x17x898", lambda: _largest("inception_resnet_v1", 17),
               erratum=STEM, meant="17x17x896"),
         Claim("Output: 8x8x1702", "8x8x1702", lambda: _largest("inception_resnet_v1", 8),

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable
 
 import numpy as np
 
 from ... import ops, random
-from ...geometry import Field
-from ...layers import Conv2d, MaxPool2d, init
+from ...layers import init
 from ...tensor import Tensor
 from . import deck_004
-from .claim import Claim, Formula, Holds
-from .measure import conv, hwc, info, net, pool, side, year_of
+from .claim import Cited, Claim, Formula, Holds
+from .measure import conv, hwc, info, input_of, net, pool, side, stack
 from .papers import PAPERS
 from .quotes import quoted, winners
-from .tables import vgg_column
+from .tables import vgg_column, windows
 from .worked import EXAMPLES, vgg_memory, vgg_rows
 
 TITLE = '"Lecture 7: Convolutional Neural Networks"'
@@ -34,7 +32,10 @@ def _convolution() -> Holds:
     turned = ops.conv2d(f[None, None], Tensor(g[::-1, ::-1].copy()[None, None])).numpy()[0, 0]
     return Holds(
         np.array_equal(turned, by_formula),
-        f"equal: {'as it is' if np.array_equal(layer, by_formula) else 'filter turned'}",
+        ", ".join(
+            f"{words} {'equal' if np.array_equal(found, by_formula) else 'different'}"
+            for words, found in (("as it is", layer), ("filter turned", turned))
+        ),
     )
 
 
@@ -42,7 +43,8 @@ def _dot_product() -> Holds:
     x = np.arange(49, dtype=np.float32).reshape(7, 7)
     g = np.arange(9, dtype=np.float32).reshape(3, 3)
     y = ops.conv2d(x[None, None], Tensor(g[None, None])).numpy()[0, 0]
-    return Holds(bool(y[2, 3] == (x[2:5, 3:6] * g).sum()), f"{y[2, 3]:g} = the sum of the products")
+    products = (x[2:5, 3:6] * g).sum()
+    return Holds(bool(y[2, 3] == products), f"the layer {y[2, 3]:g}, the sum of the products {products:g}")
 
 
 def _does_not_fit() -> Holds:
@@ -152,9 +154,25 @@ SECOND = {
 """The columns that the second copy of the table has, beside the memory."""
 
 
-def _windows(*letters: str) -> tuple[str, ...]:
-    found = {net(f"vgg_{letter}").layer(row).kernel_size for letter in letters for row in net(f"vgg_{letter}").convs}
-    return tuple(f"{R}x{S}" for R, S in sorted(found, reverse=True))
+def _one_by_one() -> Holds:
+    """Whether a 1x1 convolution changes the number of maps alone."""
+    one = conv((56, 56, 64), 32, 1)
+    before, after = hwc(one.input_shape), one.output
+    found = " -> ".join("x".join(map(str, shape)) for shape in (before, after))
+    return Holds(before[:2] == after[:2] and before[2] != after[2], found)
+
+
+def _same_size() -> Holds:
+    """Whether padding (F - 1)/2 keeps the size of a 32x32 map, for odd windows F of up to 11."""
+    sides = [side(32, F, 1, (F - 1) // 2) for F in (1, 3, 5, 7, 9, 11)]
+    return Holds(set(sides) == {32}, f"{sides.count(32)} of {len(sides)} layers")
+
+
+def _filter() -> str:
+    """The weights of one filter, height x width x channels."""
+    one = conv((32, 32, 3), 1, 5)
+    _, C, R, S = one.layer(one.convs[0]).weight.shape
+    return f"{R}x{S}x{C}"
 
 
 def _gain() -> float:
@@ -169,9 +187,15 @@ def _gain() -> float:
     return variances[0] / variances[1]
 
 
-def _arguments(kind: type, *names: str) -> int:
-    """How many of these arguments a layer takes."""
-    return sum(name in inspect.signature(kind.__init__).parameters for name in names)  # type: ignore[misc]
+def _conv_arguments() -> int:
+    """How many of K, F, S and P change what a convolution gives when each is changed by itself."""
+    others = ((5, 3, 1, 0), (4, 5, 1, 0), (4, 3, 2, 0), (4, 3, 1, 1))
+    return sum(conv((9, 9, 3), *other).output != conv((9, 9, 3), 4, 3, 1, 0).output for other in others)
+
+
+def _pool_arguments() -> int:
+    """How many of F and S change what a pool gives when each is changed by itself."""
+    return sum(pool((9, 9, 3), F, S).output != pool((9, 9, 3), 2, 2).output for F, S in ((4, 2), (2, 3)))
 
 
 def _pattern(name: str) -> str:
@@ -192,13 +216,11 @@ def _fits_pattern() -> Holds:
     return Holds(0 <= hidden <= 2, found)
 
 
-PAPER = PAPERS["resnet"]
-
 CLAIMS: dict[str, list[Claim]] = {
     "Convolution layer": [
         Claim("5x5x3 filter on a 32x32x3 image: one activation map", "28x28x1", lambda: conv((32, 32, 3), 1, 5).output,
               "the size that the deck gives for six filters"),
-        Claim("Filters always extend the full depth: 5x5x3", "75", lambda: conv((32, 32, 3), 1, 5).weights()),
+        Claim("Filters always extend the full depth: 5x5x3", ("5x5x3",), _filter),
         Claim("6 5x5 filters: new image of size 28x28x6", "28x28x6", lambda: conv((32, 32, 3), 6, 5).output,
               example="six_5x5_filters"),
         Claim("example 5x5 filters (32 total)", "32", lambda: conv((32, 32, 3), 32, 5).output[2]),
@@ -213,9 +235,7 @@ CLAIMS: dict[str, list[Claim]] = {
               reason="libraries take the floor and leave a row and a column out"),
         Claim("stride 3 => (7 - 3)/3 + 1", "2.33", lambda: EXAMPLES["conv_7_3_s3"]()["value"], example="conv_7_3_s3"),
         Claim("pad with 1 pixel border: 7x7 output!", "7", EXAMPLES["conv_7_3_s1_p1"], example="conv_7_3_s1_p1"),
-        Claim("zero-padding with (F-1)/2 will preserve size spatially (F = 1, 3, 5, 7, 9, 11)",
-              Formula("(F-1)/2", tuple([32] * 6)), lambda: tuple(side(32, F, 1, (F - 1) // 2) for F in (1, 3, 5, 7, 9, 11)),
-              "a 32x32 map stays 32x32"),
+        Claim("zero-padding with (F-1)/2 will preserve size spatially", "", _same_size, "F = 1, 3, ... 11, on a 32x32 map"),
         Claim("F = 3 => zero pad with 1", "1", EXAMPLES["same_pad_3"], example="same_pad_3"),
         Claim("F = 5 => zero pad with 2", "2", EXAMPLES["same_pad_5"], example="same_pad_5"),
         Claim("F = 7 => zero pad with 3", "3", EXAMPLES["same_pad_7"], example="same_pad_7"),
@@ -230,15 +250,14 @@ CLAIMS: dict[str, list[Claim]] = {
     ],
     "Summary of the conv layer": [
         Claim("Requires four hyperparameters: number of filters, extent, stride, zero padding", "4",
-              lambda: _arguments(Conv2d, "out_channels", "kernel_size", "stride", "padding")),
-        Claim("W2 = (W1 - F + 2P)/S + 1 (W1 = 7, 32, 227; F = 1 to 11; S = 1, 2, 4; P = 0, 1, 2)",
-              "", lambda: _by_formula(True),
-              "wherever the division is even; else the layer takes the floor"),
+              _conv_arguments, "each changes the layer's output"),
+        Claim("W2 = (W1 - F + 2P)/S + 1", "", lambda: _by_formula(True),
+              "wherever the division is even; else the layer takes the floor. "
+              "W1 = 7, 32, 227; F = 1, 3, 5, 11; S = 1, 2, 4; P = 0, 1, 2"),
         Claim("D2 = K", "10", lambda: conv((32, 32, 3), 10, 5).output[2], "with the K = 10 of the example"),
         Claim("F*F*D1 weights per filter, (F*F*D1)*K weights and K biases (F = 5, D1 = 3, K = 10)",
               Formula("(5*5*3)*10 + 10", 5 * 5 * 3 * 10 + 10), lambda: conv((32, 32, 3), 10, 5).parameters),
-        Claim("1x1 convolution layers make perfect sense", "", lambda: Holds(
-            conv((56, 56, 64), 32, 1).output == (56, 56, 32), "56x56x64 -> 56x56x32")),
+        Claim("1x1 convolution layers make perfect sense", "", _one_by_one),
         Claim("Caffe: num_output 96, kernel_size 11, stride 4 on 227x227x3", "55x55x96",
               lambda: conv((227, 227, 3), 96, 11, 4).output, "the size is that of AlexNet's CONV1 further on",
               example="conv_caffe"),
@@ -251,7 +270,7 @@ CLAIMS: dict[str, list[Claim]] = {
               example="neurons_28x28x5"),
         Claim("There will be 5 different neurons all looking at the same region in the input volume", "5",
               lambda: conv((32, 32, 3), 5, 5).output[2]),
-        Claim("5x5 filter -> 5x5 receptive field for each neuron", "5", lambda: Field().through(5).size),
+        Claim("5x5 filter -> 5x5 receptive field for each neuron", "5", lambda: stack((9, 9, 1), 1, (5,)).convs[0].receptive_field),
     ],
     "Pooling layer": [
         Claim("Common settings: F = 2, S = 2 (on 224x224x64)", "112x112x64", lambda: pool((224, 224, 64), 2, 2).output,
@@ -259,14 +278,14 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("Common settings: F = 3, S = 2 (on 55x55x96)", "27x27x96", lambda: pool((55, 55, 96), 3, 2).output,
               "the size is that of AlexNet's first pool"),
         Claim("Requires three hyperparameters: their spatial extent F, the stride S", "3",
-              lambda: _arguments(MaxPool2d, "kernel_size", "stride"), "the slide lists two, and there are two without padding"),
+              _pool_arguments, "the slide lists two, and there are two without padding"),
         Claim("W2 = (W1 - F)/S + 1", "", lambda: _by_formula(False)),
         Claim("D2 = D1", "96", lambda: pool((55, 55, 96), 3, 2).output[2]),
         Claim("Introduces zero parameters", "0", lambda: pool((55, 55, 96), 3, 2).parameters),
     ],
     "AlexNet": [
-        Claim("[Krizhevsky et al. 2012]", "2012", year_of("alexnet")),
-        Claim("Input: 227x227x3 images", "227x227x3", lambda: hwc(info("alexnet").input_shape)),
+        *quoted(("[Krizhevsky et al. 2012]", "2012"), about=("alexnet",)),
+        Claim("Input: 227x227x3 images", "227x227x3", input_of("alexnet")),
         Claim("First layer (CONV1): 96 11x11 filters applied at stride 4, pad 0", "96 11x11, stride 4, pad 0", _alexnet(1)),
         Claim("what is the output volume size? Hint: (227-11)/4+1", "55", EXAMPLES["alex_conv1_size"],
               example="alex_conv1_size"),
@@ -285,15 +304,15 @@ CLAIMS: dict[str, list[Claim]] = {
               "this deck normalises behind the pools; the paper does before them"),
     ],
     "VGGNet": [
-        Claim("[Simonyan and Zisserman, 2014]", "2014", year_of("vgg_d")),
-        Claim("Only 3x3 CONV stride 1, pad 1", ("3x3",), lambda: _windows("a", "b", "c", "d", "e"),
+        *quoted(("[Simonyan and Zisserman, 2014]", "2014"), about=("vgg_d",)),
+        Claim("Only 3x3 CONV stride 1, pad 1", ("3x3",), windows("vgg_a", "vgg_b", "vgg_c", "vgg_d", "vgg_e"),
               "configuration C has 1x1 convolutions", erratum="only 3x3 conv"),
         Claim("2x2 MAX POOL stride 2", ("2x2 max /2",) * 5,
               lambda: tuple(net("vgg_d").spec(row) for row in net("vgg_d").pools)),
         *winners("003"),
         Claim("11, 11, 13, 16, 16 and 19 weight layers", ("11", "11", "13", "16", "16", "19"),
               lambda: tuple(net(f"vgg_{letter}").depth for letter in ("a", "a_lrn", "b", "c", "d", "e"))),
-        Claim("input (224x224 RGB image)", "224x224x3", lambda: hwc(info("vgg_d").input_shape)),
+        Claim("input (224x224 RGB image)", "224x224x3", input_of("vgg_d")),
         *[
             Claim(f"ConvNet Configuration, column {letter.upper().replace('_', '-')}", LOST, vgg_column(letter),
                   "" if whole == LOST else "every column reads like A's",
@@ -329,13 +348,9 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("Most params are in late FC", "", _late),
     ],
     "ResNet": [
-        Claim("[He et al., 2015]", "2015", year_of("resnet50")),
-        Claim("SGD + Momentum (0.9)", "0.9", lambda: float(PAPER["momentum"]), "as the paper says", about=("resnet50",)),
-        Claim("Learning rate: 0.1", "0.1", lambda: float(PAPER["learning rate"]), "as the paper says"),
-        Claim("divided by 10 when validation error plateaus", "10", lambda: int(PAPER["divisor of the learning rate"]),
-              "as the paper says"),
-        Claim("Mini-batch size 256", "256", lambda: int(PAPER["batch size"]), "as the paper says"),
-        Claim("Weight decay of 1e-5", Formula("1e-5", 1e-5), lambda: float(PAPER["weight decay"]),
+        *quoted(("[He et al., 2015]", "2015"), ("SGD + Momentum (0.9)", "0.9"), ("Learning rate: 0.1", "0.1"),
+                ("divided by 10 when validation error plateaus", "10"), ("Mini-batch size 256", "256"), about=("resnet50",)),
+        Claim("Weight decay of 1e-5", Formula("1e-5", 1e-5), lambda: Cited(float(PAPERS["resnet"]["weight decay"])),
               "He et al. write 0.0001, which is 1e-4", erratum="weight decay 1e-5"),
         Claim("No dropout used", "0", lambda: len(net("resnet50").of("Dropout"))),
         Claim("Xavier/2 initialization from He et al.", Formula("2/n in place of 1/n", 2.0), _gain,

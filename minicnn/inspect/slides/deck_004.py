@@ -9,7 +9,7 @@ from functools import partial
 
 from ... import models
 from .claim import Claim, Holds
-from .measure import Net, depth_of, hwc, info, net
+from .measure import Net, depth_of, hwc, info, input_of, net
 from .tables import (
     TABLE_IS_OFF,
     Reasons,
@@ -38,17 +38,24 @@ VGG = {
 
 GOOGLENET = """
 conv1  | 112x112x64 | 1 |                       | 2.7K  | 34M
+maxpool 1 | 56x56x64 | 0 | | |
 conv2  | 56x56x192  | 2 | 64 192                | 112K  | 360M
+maxpool 2 | 28x28x192 | 0 | | |
 3a     | 28x28x256  | 2 | 64 96 128 16 32 32    | 159K  | 128M
 3b     | 28x28x480  | 2 | 128 128 192 32 96 64  | 380K  | 304M
+maxpool 3 | 14x14x480 | 0 | | |
 4a     | 14x14x512  | 2 | 192 96 208 16 48 64   | 364K  | 73M
 4b     | 14x14x512  | 2 | 160 112 224 24 64 64  | 437K  | 88M
 4c     | 14x14x512  | 2 | 128 128 256 24 64 64  | 463K  | 100M
 4d     | 14x14x528  | 2 | 112 144 288 32 64 64  | 580K  | 119M
 4e     | 14x14x832  | 2 | 256 160 320 32 128 128 | 840K | 170M
+maxpool 4 | 7x7x832 | 0 | | |
 5a     | 7x7x832    | 2 | 256 160 320 32 128 128 | 1072K | 54M
 5b     | 7x7x1024   | 2 | 384 192 384 48 128 128 | 1388K | 71M
+avgpool | 1x1x1024  | 0 | | |
+dropout | 1x1x1024  | 0 | | |
 linear | 1x1x1000   | 1 |                       | 1000K | 1M
+softmax | 1x1x1000  | 0 | | |
 """
 
 ROWS = "params rows 4a 364K, 4c 463K, 4d 580K, 4e 840K, 5a 1072K, 5b 1388K"
@@ -108,11 +115,8 @@ def _resnet() -> list[Claim]:
     claims.append(Claim("1x1: average pool, 1000-d fc", ("1x1", "1000"), _end))
     for depth, _, _, flops in RESNET:
         example = f"resnet{depth}_flops"
-        claims.append(Claim(f"FLOPs, {depth}-layer, as multiply-adds", flops, partial(_macs, example),
-                            "", example, "ResNet FLOPs"))  # fmt: skip
-    claims.append(Claim("FLOPs, 18-layer, multiplications and additions both counted", RESNET[0][3],
-                        lambda: 2 * info("resnet18").macs,
-                        "the table counts multiply-adds: one for a multiplication and an addition", "", "ResNet FLOPs"))  # fmt: skip
+        claims.append(Claim(f"FLOPs, {depth}-layer", flops, partial(_macs, example),
+                            "multiply-adds: one for a multiplication and an addition", example, "ResNet FLOPs"))  # fmt: skip
     return claims
 
 
@@ -140,14 +144,6 @@ def _heads() -> Holds:
     heads = info("googlenet_aux").parameters - info("googlenet").parameters
     linear = len(net("googlenet_aux").of("Linear")) - len(net("googlenet").of("Linear"))
     return Holds(heads > 0, f"{linear // 2} heads, {heads:,} parameters")
-
-
-def _no_depth() -> Holds:
-    """Whether GoogLeNet's pools and dropout have no weights."""
-    rows = net("googlenet").of("MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "AdaptiveAvgPool2d", "Dropout")
-    rows = [row for row in rows if "." not in row.path]
-    assert rows
-    return Holds(bool(rows) and not any(row.parameters for row in rows), f"{len(rows)} layers without weights")
 
 
 def _concat() -> Holds:
@@ -187,7 +183,7 @@ CLAIMS: dict[str, list[Claim]] = {
             info("vgg_d").parameters > 2 * info("alexnet").parameters, f"{info('vgg_d').parameters:,}")),
         Claim("11, 11, 13, 16, 16 and 19 weight layers", ("11", "11", "13", "16", "16", "19"),
               lambda: tuple(net(f"vgg_{letter}").depth for letter in VGG)),
-        Claim("input (224 x 224 RGB image)", "224x224x3", lambda: hwc(info("vgg_e").input_shape)),
+        Claim("input (224 x 224 RGB image)", "224x224x3", input_of("vgg_e")),
         *[Claim(f"ConvNet Configuration, column {letter.upper().replace('_', '-')}", column, vgg_column(letter))
           for letter, column in VGG.items()],
         Claim("LRN in column A-LRN", "1", lambda: len(net("vgg_a_lrn").of("LocalResponseNorm"))),
@@ -205,23 +201,17 @@ CLAIMS: dict[str, list[Claim]] = {
     ],
     "GoogLeNet, table 1": [
         *googlenet(GOOGLENET, REASONS),
-        Claim("conv1's 2.7K params, with a separable first convolution", "2.7K",
+        Claim("Remark on conv1's 2.7K params: what a separable first convolution has", "2.7K",
               lambda: net("googlenet_sepconv1").weights(*[row.path for row in net("googlenet_sepconv1").convs[:2]]),
-              "7*7*3*8 + 24*64; here K is 1000"),
-        Claim("conv1's 34M ops, with a separable first convolution", "34M",
-              lambda: sum(row.macs for row in net("googlenet_sepconv1").convs[:2])),
-        Claim("max pools: 56x56x64, 28x28x192, 14x14x480, 7x7x832",
-              ("56x56x64", "28x28x192", "14x14x480", "7x7x832"),
-              lambda: tuple("x".join(map(str, hwc(row.output_shape))) for row in net("googlenet").pools if row.path.count(".") == 0)),
+              "7*7*3*8 + 24*64; here K is 1000", ours=True),
+        Claim("Remark on conv1's 34M ops: what a separable first convolution has", "34M",
+              lambda: sum(row.macs for row in net("googlenet_sepconv1").convs[:2]), ours=True),
         Claim("max pool 3x3/2, four times", ("3x3 max /2",) * 4,
               lambda: tuple(net("googlenet").spec(row) for row in net("googlenet").pools if row.path.count(".") == 0)),
         Claim("convolution 3x3/1, 192", "3x3 conv 192", lambda: net("googlenet").spec(net("googlenet").convs[2])),
-        Claim("max pools, avg pool and dropout: depth 0", "", _no_depth),
         Claim("convolution 7x7/2", "7x7 conv 64 /2", lambda: net("googlenet").spec(net("googlenet").convs[0])),
-        Claim("avg pool 7x7/1: 1x1x1024", "1x1x1024",
-              lambda: hwc(net("googlenet").of("GlobalAvgPool2d", "AdaptiveAvgPool2d", "AvgPool2d")[-1].output_shape)),
-        Claim("dropout (40%): output size", "1x1x1024",
-              lambda: (1, 1, *net("googlenet").of("Dropout")[-1].output_shape[:1])),
+        Claim("avg pool 7x7/1: its window, the whole map", "7x7",
+              lambda: net("googlenet").of("GlobalAvgPool2d", "AdaptiveAvgPool2d", "AvgPool2d")[-1].input_shape[1:]),
         Claim("dropout (40%)", "40%", lambda: round(100 * net("googlenet").layer(net("googlenet").of("Dropout")[-1]).p)),
     ],
     "ResNet": [

@@ -32,6 +32,7 @@ def looking() -> Iterator[list[str]]:
 
 
 def note(name: str) -> None:
+    """Add a network's name to the list of `looking`, if there is one."""
     names = _looked_at.get()
     if names is not None and name not in names:
         names.append(name)
@@ -124,14 +125,14 @@ def net(name: str, **options: Any) -> Net:
     return _net(name, tuple(options.items()))
 
 
+def input_of(name: str) -> Callable[[], Shape]:
+    """A function that gives the input with which a network of the zoo runs, height x width x channels."""
+    return lambda: hwc(net(name).rows[0].input_shape)
+
+
 def depth_of(name: str) -> Callable[[], int]:
     """A function that gives the depth of a network of the zoo."""
     return lambda: net(name).depth
-
-
-def year_of(name: str) -> Callable[[], str]:
-    """A function that gives the year of a network of the zoo, as text: years are not rounded."""
-    return lambda: str(info(name).year)
 
 
 def hwc(shape: Shape) -> Shape:

@@ -1,4 +1,4 @@
-"""Claims that are only quoted: results of experiments, from the table of published results."""
+"""Claims that are only quoted: results of experiments, from the table of published results; settings and years."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def winners(deck: str) -> list[Claim]:
 
 
 def quoted(*pairs: tuple[str, str], about: tuple[str, ...] = (), reason: str = "") -> list[Claim]:
-    """Further results, as (statement, printed) pairs."""
+    """Further results, settings or years, as (statement, printed) pairs."""
     return [Claim(statement, printed, reason=reason, about=about) for statement, printed in pairs]

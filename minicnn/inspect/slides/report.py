@@ -9,24 +9,25 @@ import json
 import textwrap
 from typing import Any
 
-from .claim import AGREES, CUT, KINDS, OTHER, PAPER, QUOTED, ROUNDED, SPOILT, VERDICTS, WRONG, Line
+from .claim import AGREES, CUT, KINDS, OTHER, QUOTED, REMARK, ROUNDED, SPOILT, VERDICTS, WRONG, Line
 
 INTRODUCTION = """\
 Every worked example and every number that the five lecture decks state about architectures and arithmetic, beside what
 the code computes when it runs. This page is written by `minicnn slides --format markdown`; nothing in the column
-"computed" is typed."""
+"computed" is typed, but for what stands behind "the paper:", which no code can compute."""
 
 MEANINGS = {
     AGREES: "the numbers are equal, or the statement in words holds.",
     ROUNDED: "the slide's number is the computed one, rounded to the nearest at the precision that is printed.",
     WRONG: (
         "it is not, for the reason given. Counted apart: what only the recognition of the slides' text has spoilt, where "
-        "the slide itself is right; numbers cut off in place of rounded; remarks on a paper that the slide does not repeat."
+        "the slide itself is right; numbers cut off in place of rounded."
     ),
-    QUOTED: "an error rate, a training time or the like, which only the experiment can confirm.",
+    QUOTED: "an error rate, a training time, a setting, a year or the like, which no code can compute; it is not checked.",
+    REMARK: "a line of ours, which is not on the slide and is not counted among its statements.",
 }
 
-LABELS = {SPOILT: "spoilt by text recognition", CUT: "cut off", PAPER: "a remark on a paper", OTHER: "others"}
+LABELS = {SPOILT: "spoilt by text recognition", CUT: "cut off", OTHER: "others"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +38,16 @@ class Report:
     """Of the decks, by number."""
     lines: tuple[Line, ...]
     checked: int
-    """How many claims were checked; `lines` may hold the wrong ones only."""
+    """How many statements of the slides were checked; `lines` may hold the wrong ones only, and has our remarks too."""
 
     def counts(self) -> dict[str, int]:
-        """How many lines there are of each verdict."""
+        """How many lines there are of each verdict; remarks have none."""
         found = collections.Counter(line.verdict for line in self.lines)
         return {verdict: found[verdict] for verdict in VERDICTS}
 
     def kinds(self) -> dict[str, int]:
         """How many of the wrong lines are of each kind."""
-        found = collections.Counter(line.kind for line in self.lines)
+        found = collections.Counter(line.kind for line in self.lines if line.verdict == WRONG)
         return {kind: found[kind] for kind in KINDS}
 
     def _tally(self) -> str:
@@ -56,11 +57,11 @@ class Report:
             labels = LABELS | ({OTHER: "other"} if kinds.get(OTHER) == 1 else {})
             apart = ", ".join(f"{count} {labels[kind]}" for kind, count in kinds.items())
             counted = counted.replace(WRONG, f"{WRONG} ({apart})")
-        shown = (
-            f"{len(self.lines)} of {self.checked} statements"
-            if len(self.lines) < self.checked
-            else f"{self.checked} statements"
-        )
+        remarks = sum(line.verdict == REMARK for line in self.lines)
+        count = len(self.lines) - remarks
+        shown = f"{count} of {self.checked} statements" if count < self.checked else f"{count} statements"
+        if remarks:
+            counted += f"; beside them {remarks} remark{'s' if remarks > 1 else ''} of ours"
         return f"{shown}: {counted}" if counted else f"{self.checked} statements, none of them wrong"
 
     def _grouped(self) -> Any:
@@ -83,7 +84,10 @@ class Report:
             text += ["", topic, "-" * len(topic)]
             for line in lines:
                 text.append(
-                    _beside(columns, (line.verdict, line.statement, line.slide or "(in words)", line.computed or "-"))
+                    _beside(
+                        columns,
+                        (line.verdict, line.statement, line.slide or f"({_no_number(line)})", line.computed or "-"),
+                    )
                 )
                 if line.reason:
                     text += textwrap.wrap(
@@ -113,7 +117,7 @@ class Report:
             for line in lines:
                 style = _style(line.verdict)
                 said = f"{style}{line.verdict}{style}" + (f": {_escape(line.reason)}" if line.reason else "")
-                cells = (_escape(line.statement), _escape(line.slide) or "in words", _escape(line.computed), said)
+                cells = (_escape(line.statement), _escape(line.slide) or _no_number(line), _escape(line.computed), said)
                 text.append("| " + " | ".join(cells) + " |")
         return "\n".join(text)
 
@@ -134,6 +138,11 @@ class Report:
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
+
+
+def _no_number(line: Line) -> str:
+    """What stands in place of the slide's number."""
+    return "not on the slide" if line.verdict == REMARK else "in words"
 
 
 def _style(verdict: str) -> str:

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...layers import Softmax
+from ..summary import Row
 from .claim import Claim, Holds, Kibi
-from .measure import hwc, info, net
+from .measure import Net, hwc, info, net
 from .worked import googlenet_parts
 
 Reasons = Mapping[tuple[str, str], tuple[str | Callable[[], str], str]]
 """By (row, column) of GoogLeNet's table: why a cell is wrong, and the erratum that it stands for."""
 
 TABLE_IS_OFF = "the paper's table is off; the count follows from its own widths"
+
+
+def windows(*names: str) -> Callable[[], tuple[str, ...]]:
+    """The different windows of the convolutions of some networks, the largest first."""
+
+    def texts() -> tuple[str, ...]:
+        found = {net(name).layer(row).kernel_size for name in names for row in net(name).convs}
+        return tuple(f"{R}x{S}" for R, S in sorted(found, reverse=True))
+
+    return texts
 
 
 def vgg_column(letter: str) -> Callable[[], tuple[str, ...]]:
@@ -55,10 +67,26 @@ def _widths(name: str) -> Callable[[], tuple[int, ...]]:
     return widths
 
 
+def _parts(name: str) -> list[list[Row]]:
+    """The rows of the summary, layer by layer, that a row of GoogLeNet's table stands for."""
+    one, parts = net("googlenet"), googlenet_parts()
+    if name in parts:
+        return [one.inside(path) for path in parts[name]]
+    if name == "softmax":  # the network gives the scores of the classes; the softmax is in the loss
+        return [Net(Softmax(), one.summary.output_shape).rows]
+    kind, _, number = name.partition(" ")
+    outer = [row for row in one.rows if "." not in row.path and row.kind in WITHOUT_WEIGHTS[kind]]
+    return [[outer[int(number or 1) - 1]]]
+
+
+WITHOUT_WEIGHTS = {"maxpool": ("MaxPool2d",), "avgpool": ("GlobalAvgPool2d", "AvgPool2d"), "dropout": ("Dropout",)}
+"""The kinds of layers that GoogLeNet's table has rows for beside its convolutions, modules and linear layer."""
+
+
 def _output(name: str) -> Callable[[], tuple[int, ...]]:
     def output() -> tuple[int, ...]:
-        row = net("googlenet").inside(googlenet_parts()[name][-1])[0]
-        return hwc(row.output_shape) if len(row.output_shape) == 3 else (1, 1, *row.output_shape)
+        shape = _parts(name)[-1][0].output_shape
+        return hwc(shape) if len(shape) == 3 else (1, 1, *shape)
 
     return output
 
@@ -67,14 +95,13 @@ def _depth(name: str) -> Callable[[], int]:
     """The most convolutions and linear layers in any branch."""
 
     def depth() -> int:
-        paths = googlenet_parts()[name]
         counts: dict[str, int] = {}
-        for path in paths:
-            for row in net("googlenet").inside(path):
+        for rows in _parts(name):
+            for row in rows:
                 if row.macs:
-                    branch = row.path[len(path) + 1 :].partition(".")[0] if len(paths) == 1 and name[0] in "345" else ""
+                    branch = row.path[len(rows[0].path) + 1 :].partition(".")[0] if name[0] in "345" else ""
                     counts[branch] = counts.get(branch, 0) + 1
-        return max(counts.values())
+        return max(counts.values(), default=0)
 
     return depth
 
@@ -90,7 +117,16 @@ def _ops(name: str) -> Callable[[], int]:
 UNITS = "weights alone, in units of 1024"
 
 
+WITH_WEIGHTS = ("conv1", "conv2", "3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b", "linear")
+"""The rows of the table that the worked example is about."""
+
 WIDTHS = "#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj"
+
+
+TITLES = {
+    "conv1": "first convolution", "conv2": "second convolution", "avgpool": "avg pool",
+    **{f"maxpool {number}": f"max pool, number {number}" for number in (1, 2, 3, 4)},
+}  # fmt: skip
 
 
 def _in_units(reason: str | Callable[[], str]) -> str | Callable[[], str]:
@@ -115,11 +151,7 @@ def googlenet(table: str, reasons: Reasons, whole: str = "", erratum_of_spoilt: 
     right = dict(map(_cells, whole.strip().splitlines()))
     for line in table.strip().splitlines():
         name, printed_cells = _cells(line)
-        title = (
-            f"inception ({name})"
-            if name[0] in "345"
-            else {"conv1": "first convolution", "conv2": "second convolution"}.get(name, name)
-        )
+        title = f"inception ({name})" if name[0] in "345" else TITLES.get(name, name)
         computes: dict[str, Callable[[], Any]] = {
             "output size": _output(name),
             "depth": _depth(name),
@@ -138,7 +170,7 @@ def googlenet(table: str, reasons: Reasons, whole: str = "", erratum_of_spoilt: 
             shown = column if name[0] in "345" or column != WIDTHS else "#3x3 reduce, #3x3"
             claims.append(
                 Claim(
-                    f"{title}: {shown}", printed, compute, reason, "googlenet_table1",
+                    f"{title}: {shown}", printed, compute, reason, "googlenet_table1" if name in WITH_WEIGHTS else "",
                     erratum_of_spoilt if meant else erratum, meant,
                 )
             )  # fmt: skip

@@ -42,6 +42,7 @@ def repeated(size: int, window: int, times: int) -> list[int]:
 
 
 def chw(one: Net) -> list[int]:
+    """The shape of a network's output, (C, H, W)."""
     return list(one.summary.output_shape)
 
 
@@ -63,6 +64,7 @@ def coefficient(*windows: int) -> int:
 
 
 def three_for_one() -> dict[str, Any]:
+    """Weights of three 3x3 convolutions and of one 7x7, for each C*C, and their ratio."""
     several, one = coefficient(3, 3, 3), coefficient(7)
     return {"stack_coefficient": several, "single_coefficient": one, "ratio": round(several / one, 3)}
 
@@ -89,6 +91,7 @@ def vgg_rows() -> list[list[Any]]:
 
 
 def vgg_memory() -> dict[str, Any]:
+    """The numbers that VGG-16 keeps of one image, and their size in float32."""
     stored = net("vgg_d").summary.activation_bytes
     return {"values": stored // 4, "bytes": stored, "MB": round(stored / 1e6, 2), "MiB": round(stored / MIB, 2)}
 
@@ -113,6 +116,7 @@ def averaged() -> str:
 
 
 def times_less() -> dict[str, Any]:
+    """How many times more parameters AlexNet and VGG-16 have than GoogLeNet."""
     one = info("googlenet").parameters
     return {
         "alexnet_ratio": round(info("alexnet").parameters / one, 2),
@@ -134,12 +138,14 @@ def googlenet_parts() -> dict[str, tuple[str, ...]]:
 
 
 def googlenet_row(name: str) -> dict[str, Any]:
+    """Weights, also in units of 1024, and multiply-adds of a row of GoogLeNet's table."""
     one, paths = net("googlenet"), googlenet_parts()[name]
     weights = one.weights(*paths)
     return {"weights": weights, "weights_Ki": round(weights / 1024, 1), "macs": one.macs_of(*paths)}
 
 
 def residual_flops(depth: int, projections: bool, v15: bool) -> dict[str, Any]:
+    """Multiply-adds of a ResNet, and of its variants where there are such."""
     return {
         "macs": net(f"resnet{depth}").macs,
         "option_A": None if projections else net(f"resnet{depth}", shortcut="A").macs,
@@ -148,6 +154,7 @@ def residual_flops(depth: int, projections: bool, v15: bool) -> dict[str, Any]:
 
 
 def size(name: str) -> dict[str, Any]:
+    """The parameters of a network, and their size in float32."""
     count = info(name).parameters
     return {"params": count, "MiB": round(4 * count / MIB, 2)}
 
@@ -182,6 +189,7 @@ def connections_1998() -> int:
 
 
 def lenet() -> dict[str, Any]:
+    """LeNet-5 of 1998 and as it is taught now: parameters, and the connections of the first."""
     return {
         "trainable": info("lenet5_1998").parameters,
         "connections": connections_1998(),
@@ -202,10 +210,12 @@ ADDED = (
 
 
 def summed() -> list[list[int]]:
+    """The sum of the slide's two matrices."""
     return [[int(value) for value in row] for row in ops.add(*ADDED).numpy()]
 
 
 def rectified() -> list[list[int]]:
+    """The ReLU of that sum."""
     return [[int(value) for value in row] for row in ops.relu(ops.add(*ADDED)).numpy()]
 
 
