@@ -51,7 +51,11 @@ class Report:
         return {kind: found[kind] for kind in KINDS}
 
     def _tally(self) -> str:
-        counted = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items() if count)
+        counted = ", ".join(
+            f"{count} {'agree' if verdict == AGREES and count > 1 else verdict}"
+            for verdict, count in self.counts().items()
+            if count
+        )
         kinds = {kind: count for kind, count in self.kinds().items() if count}
         if set(kinds) - {OTHER}:
             labels = LABELS | ({OTHER: "other"} if kinds.get(OTHER) == 1 else {})
