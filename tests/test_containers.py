@@ -1,6 +1,7 @@
 """Sequential, Concat, Residual and Graph; fusion gives what the layers give one by one."""
 
 import copy
+import sys
 import threading
 
 import numpy as np
@@ -326,6 +327,27 @@ def test_a_layer_of_ones_own_works_everywhere_and_is_traced():
     assert by_path["relu"].sources == (by_path["own.second"].index,)
     assert by_path["own"].layer is net.own and by_path["own"].output == (3, 4, 4)
     assert not net.own._hooks and net.training and net.own.gain.device == "cpu"
+
+
+def test_layers_many_levels_deep():
+    def nested(levels, kind):
+        model = Linear(2, 2)
+        for _ in range(levels):
+            model = kind(model)
+        return model
+
+    for kind, levels in ((Sequential, 150), (Residual, 150)):
+        assert len(trace(nested(levels, kind), (2,)).leaves) == (1 if kind is Sequential else levels + 1)
+    deep = nested(500, Sequential)
+    deep(images(1, 2))
+    with pytest.raises(ArgumentError, match="trace: Sequential contains itself, or more layers inside one another"):
+        trace(deep, (2,))
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000)  # the way out that the message names
+    try:
+        assert len(trace(deep, (2,)).records) == 501
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_a_trace_says_where_every_input_comes_from():

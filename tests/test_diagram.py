@@ -321,6 +321,37 @@ def test_names_are_escaped():
     assert '<script>&"' in texts(picture) and "<script>" not in picture.svg
 
 
+def test_names_hold_any_character():
+    kind = type("Odd\x1b", (Layer,), {"forward": lambda self, x: self.inner(x)})
+    odd = kind()
+    odd.inner = conv(4, 4)
+    model = Sequential({"a\x1b[31m\nb": conv(3, 4), "c\0\ud800": odd, "d": MaxPool2d(2)})
+    for picture in (diagram(model, (3, 8, 8)), diagram(odd, (4, 8, 8)), field_picture(model, None, (3, 8, 8))):
+        check_picture(picture)
+        assert picture.svg.encode()
+    assert "a\\x1b[31m\\nb" in texts(diagram(model, (3, 8, 8)))
+    check_picture(field_picture(model, "a\x1b[31m\nb", (3, 8, 8)))
+
+
+def test_layers_inside_one_another_without_end():
+    itself = type("Itself", (Layer,), {"forward": lambda self, x: self.inner(x)})()
+    itself.inner, itself.me = conv(3, 3), itself
+    check_picture(diagram(itself, (3, 4, 4)))
+    endless = Sequential(conv(3, 3))
+    endless.append(endless)
+    twice = type("Twice", (Layer,), {"again": True})()
+    twice.inner, twice.me = conv(3, 3), twice
+
+    def forward(self, x):
+        self.again = not self.again
+        return self.inner(x) if self.again else self.me(x)
+
+    type(twice).forward = forward
+    for model in (endless, twice):
+        with pytest.raises(ArgumentError, match=f"{type(model).__name__} contains itself, or more layers"):
+            diagram(model, (3, 4, 4))
+
+
 def test_a_picture_is_shown_saved_and_printed(tmp_path):
     picture = diagram("lenet5")
     assert picture._repr_svg_() == picture.svg == str(picture) and "LeNet-5" in repr(picture)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import minicnn
-from minicnn.layers import Conv2d, ReLU, Sequential
+from minicnn.layers import Conv2d, Layer, ReLU, Sequential
 
 NAMES = ("alexnet", "lenet5", "vgg_d", "googlenet", "densenet121", "inception_v4")
 
@@ -140,6 +140,24 @@ def test_html():
     assert not re.search(r"(?<!-)color: (?!inherit)", style)  # black or white would vanish on one ground
     awkward = minicnn.summary(Sequential({'<b>"&': ReLU()}), (3,)).to_html()
     assert "&lt;b&gt;&quot;&amp;" in awkward and "<b>" not in awkward
+
+
+def test_names_hold_any_character():
+    odd = type("Odd\x1b\n", (Layer,), {"forward": lambda self, x: self.inner(x)})()
+    odd.inner = Conv2d(3, 4, 3)
+    unused = type("Un\x07used", (Layer,), {"forward": lambda self, x: x})()
+    unused.conv = Conv2d(1, 1, 1)
+    whole = minicnn.summary(Sequential({"a\x1b[31m\nb\0": odd, "$x$": ReLU(), "c\ud800\r": unused}), (3, 5, 5))
+    for text in (whole.to_text(), whole.to_markdown(), whole.to_latex(), whole.to_html(), whole.to_json()):
+        assert all(line.isprintable() for line in text.split("\n")) and text.encode()
+    assert [row.path for row in whole.rows if row.leaf] == [
+        "a\\x1b[31m\\nb\\x00.inner", "$x$", "c\\ud800\\r", "c\\ud800\\r.conv",
+    ]  # fmt: skip
+    assert whole.rows[0].kind == "Odd\\x1b\\n" and whole.rows[-1].note == "not called"
+    assert "\n| \\$x\\$ | ReLU |" in whole.to_markdown()
+    assert minicnn.summary(odd, (3, 5, 5)).title == "Odd\\x1b\\n"
+    first = type("A*b$", (Sequential,), {})({"c*": ReLU()})
+    assert "**A\\*b\\$, input 3**" in minicnn.summary(first, (3,)).to_markdown()
 
 
 def test_json_has_everything():

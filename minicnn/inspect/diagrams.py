@@ -35,7 +35,7 @@ from ..layers import (
     trace,
 )
 from ..layers.base import compact
-from ..layers.tracing import Record
+from ..layers.tracing import Record, nesting, printable
 from .elements import LINE, SMALL, Element, Look, Row, Slab
 from .layout import arrange, ends, in_rows
 from .structure import Block, Dense, Op, Part, Repeat, branched, records, structure
@@ -74,7 +74,7 @@ def heading(model_or_name: Layer | str) -> str:
     if isinstance(model_or_name, str):
         return models.info(model_or_name).title
     if model_or_name.recipe is None:
-        return type(model_or_name).__name__
+        return printable(type(model_or_name).__name__)
     name = model_or_name.recipe.name  # a Caffe file's is no name of the zoo
     return models.info(name).title if name in models.names(all=True) else name
 
@@ -88,6 +88,11 @@ def diagram(model_or_name: Layer | str, input_shape: Shape | None = None) -> Pic
     Raises ArgumentError for what is no network, ShapeError where the shapes do not fit, with the layer's path.
     """
     found, title = traced("diagram", model_or_name, input_shape)
+    with nesting("diagram", found.model):
+        return _drawn(found, title)
+
+
+def _drawn(found: Trace, title: str) -> Picture:
     parts = structure(found)
     flat = not branched(parts)
     look = _Boxes(found, flat)

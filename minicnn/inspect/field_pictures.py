@@ -11,7 +11,7 @@ from ..errors import ArgumentError, check
 from ..geometry import Field, Shape
 from ..layers import Layer, Trace
 from ..layers.base import compact
-from ..layers.tracing import Record
+from ..layers.tracing import Record, printable
 from .diagrams import traced
 from .elements import SMALL
 from .fields import FieldPair, fields
@@ -86,7 +86,7 @@ def _chosen(found: Trace, seen: list[FieldPair | None], layers: Sequence[str] | 
     """The layers to show, in running order; the last one is the one at the top."""
     leaves = {record.path or record.kind: record for record in found.leaves}
     if layers is not None:
-        names = [layers] if isinstance(layers, str) else list(layers)
+        names = [printable(str(name)) for name in ([layers] if isinstance(layers, str) else layers)]
         check(names, "field_picture: layers is empty: name at least one layer")
         for name in names:
             if name not in leaves:

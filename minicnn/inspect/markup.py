@@ -47,15 +47,19 @@ def _caption(whole: Summary) -> str:
     return f"{whole.title}, input {shape_text(whole.input_shape)}"
 
 
+def _plainly(text: str) -> str:
+    """The text with what Markdown, or maths within it, would take for a sign of its own escaped."""
+    return re.sub(r"([\\`*_<|$])", r"\\\1", text)
+
+
 def markdown(whole: Summary) -> str:
     def line(cells: list[str]) -> str:
-        return "| " + " | ".join(re.sub(r"([\\`*_<|])", r"\\\1", cell) for cell in cells) + " |"
+        return "| " + " | ".join(map(_plainly, cells)) + " |"
 
     rule = "|" + " --- |" * WORDS + " ---: |" * (len(HEAD) - WORDS)
     rows = [line([row.path or row.name, *_cells(row)]) for row in whole.rows]
-    sums = [f"- {name}: {value}".replace("_", "\\_") for name, value in totals(whole)]
-    title = _caption(whole).replace("_", "\\_")
-    return "\n".join([f"**{title}**", "", line(list(HEAD)), rule, *rows, "", *sums])
+    sums = [f"- {name}: {_plainly(value)}" for name, value in totals(whole)]
+    return "\n".join([f"**{_plainly(_caption(whole))}**", "", line(list(HEAD)), rule, *rows, "", *sums])
 
 
 LATEX = {

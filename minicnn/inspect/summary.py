@@ -15,7 +15,7 @@ from .. import models
 from ..errors import ArgumentError, ShapeError, check
 from ..geometry import Gemm, Shape, is_integer
 from ..layers import Layer, trace
-from ..layers.tracing import Record
+from ..layers.tracing import Record, printable
 from ..layers.window import Window
 from . import markup, table
 from .fields import FieldPair, fields
@@ -235,7 +235,7 @@ def _bytes(activation: Activation) -> int:
 
 def _title(model: Layer) -> str:
     if model.recipe is None:
-        return type(model).__name__
+        return printable(type(model).__name__)
     options = ", ".join(f"{name}={value!r}" for name, value in model.recipe.options.items())
     return f"{model.recipe.name}({options})" if options else model.recipe.name
 
@@ -299,11 +299,12 @@ def _with_not_called(model: Layer, rows: list[Row], counted: set[int]) -> list[R
         counted.update(map(id, new))
         count = sum(p.size for p in new)
         if count:
+            path, kind = printable(path), printable(type(layer).__name__)
             parent, place = _home(rows, path)
             row = Row(
                 path=path,
-                name=_name(path, parent.path if parent else "") or type(layer).__name__,
-                kind=type(layer).__name__,
+                name=_name(path, parent.path if parent else "") or kind,
+                kind=kind,
                 depth=parent.depth + 1 if parent else 0,
                 leaf=True,
                 parameters=count,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from html import escape
+from html import escape as escape_signs
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import check
 from ..io.files import replacing
+from ..layers.tracing import printable
 
 Point = tuple[float, float]
 
@@ -36,6 +37,11 @@ def text_width(text: str, size: float) -> float:
     """About how wide a text is in pixels: rather too much, because the reader's font is not known."""
     units = sum(0.38 if c in _NARROW else 0.95 if c in _WIDE or ord(c) > 0x2000 else 0.63 for c in text)
     return size * units
+
+
+def escape(text: str) -> str:
+    """The text for an SVG file, whatever is in it: control characters, which XML knows no way to write, are spelt out."""
+    return escape_signs("\n".join(map(printable, text.split("\n"))))
 
 
 def _number(value: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import numpy as np
 from ..autograd import no_grad
 from ..backends.meta import listening
 from ..errors import ArgumentError, calls
-from ..geometry import Shape, is_integer
+from ..geometry import LIMIT, Shape, elements, is_integer
 from ..tensor import Tensor
 from .base import Layer
 from .parameter import Parameter
@@ -42,6 +43,7 @@ class Record:
     index: int
     """Its place in `Trace.records`: parents before what they call, in the order of the calls."""
     path: str
+    """As `named_layers` gives it, but `printable`, and so is `kind`."""
     layer: Layer
     kind: str
     depth: int
@@ -104,12 +106,30 @@ def on_meta(model: Layer) -> tuple[Any, dict[int, Layer]]:
     for _, layer in model.named_layers():
         memo[id(layer._hooks)] = {}
     try:
-        twin = copy.deepcopy(model, memo)
+        for _, layer in reversed(list(model.named_layers())):  # from the inside out: without recursion
+            twin = copy.deepcopy(layer, memo)
     except Exception as error:
         raise ArgumentError(
             f"trace: {type(model).__name__} cannot be copied ({error}): keep open files, locks and the like out of its attributes"
         ) from error
     return twin, {id(memo[id(layer)]): layer for _, layer in model.named_layers() if id(layer) in memo}
+
+
+def printable(text: str) -> str:
+    """The text with control characters and the like spelt out: a layer's name may hold any, a table or a picture none."""
+    return "".join([c if c.isprintable() else c.encode("unicode_escape").decode() for c in text])
+
+
+@contextlib.contextmanager
+def nesting(what: str, model: Layer) -> Iterator[None]:
+    """Say what to do where layers lie inside one another too deep for what happens within."""
+    try:
+        yield
+    except RecursionError:
+        raise ArgumentError(
+            f"{what}: {type(model).__name__} contains itself, or more layers inside one another than Python's limit of "
+            f"{sys.getrecursionlimit()} nested calls allows: nest fewer, or raise it with sys.setrecursionlimit(10_000)"
+        ) from None
 
 
 def trace(model: Layer, input_shape: Shape) -> Trace:
@@ -124,9 +144,16 @@ def trace(model: Layer, input_shape: Shape) -> Trace:
         raise ArgumentError(
             f"input_shape is {input_shape!r}: it must hold sizes of at least 1, (C, H, W) without the batch"
         )
+    if elements(shape) > LIMIT:
+        raise ArgumentError(f"input_shape is {input_shape!r}: it has {elements(shape):,} elements: the limit is 2**58")
+    with nesting("trace", model):
+        return _traced(model, shape)
+
+
+def _traced(model: Layer, shape: Shape) -> Trace:
     twin, originals = on_meta(model)
     twin.eval()
-    recorder = _Recorder({id(layer): path for path, layer in twin.named_layers()}, originals)
+    recorder = _Recorder({id(layer): printable(path) for path, layer in twin.named_layers()}, originals)
     for _, layer in twin.named_layers():
         layer._hooks = {0: recorder}
     x = Tensor(np.broadcast_to(np.float32(0), (1, *shape)), device="meta")
@@ -208,7 +235,7 @@ class _Recorder:
             call, depth, parent = stack.pop()
             layer = self.originals.get(id(call.layer), call.layer)
             call.record = Record(
-                len(records), self.paths.get(id(call.layer), ""), layer, type(layer).__name__, depth, parent,
+                len(records), self.paths.get(id(call.layer), ""), layer, printable(type(layer).__name__), depth, parent,
                 call.inputs, call.outputs, (), not call.inside, call.computes, id(layer) in seen, call.macs,
             )  # fmt: skip
             seen.add(id(layer))
