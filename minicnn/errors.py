@@ -72,6 +72,11 @@ def check(condition: Any, message: str, error: type[MinicnnError] = ArgumentErro
         raise error(message)
 
 
+def short(text: str, most: int = 80) -> str:
+    """The text, or its beginning where it is long: for messages that quote what somebody wrote."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 class _Calls(threading.local):
     def __init__(self) -> None:
         self.stack: list[Any] = []

@@ -1,6 +1,9 @@
 """`compare`: networks, modules and layers side by side, against numbers worked out by hand or stored."""
 
+import contextlib
+import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,10 +11,10 @@ import pytest
 import minicnn
 from minicnn import layers
 from minicnn.cli import app
-from minicnn.errors import ArgumentError, ShapeError
+from minicnn.errors import ArgumentError, MinicnnError, ShapeError
 from minicnn.inspect import compare
 from minicnn.inspect.comparison import depth
-from minicnn.inspect.expression import layer_from
+from minicnn.inspect.expression import KINDS, layer_from
 from minicnn.inspect.modules import COMPARISONS, MODULES, build, listing
 
 ZOO = json.loads((Path(__file__).parent / "reference/zoo.json").read_text("utf-8"))
@@ -142,11 +145,33 @@ def test_the_columns_wrap():
         (("Conv2d()", "alexnet"), {}, "missing 3 required"),
         (("Conv2d(3, 8, 0)", "alexnet"), {}, "kernel_size is 0"),
         (("(1, 2)", "alexnet"), {}, "is no layer"),
+        ((f"Conv2d({'-' * 900}1, 1, 1)", "ReLU()"), {}, "neither a layer nor a plain value"),
+        ((f"Conv2d({'1+' * 2000}1, 1, 1)", "ReLU()"), {}, "neither a layer nor a plain value"),
+        ((f"{'a.' * 2000}Conv2d(1, 1, 1)", "ReLU()"), {}, "there is no layer called 'a.a."),
+        (("Conv2d(3, 8, 5)" * 10000, "ReLU()"), {}, "..."),
+        (("q" * 100000, "ReLU()"), {}, "..."),
+        ((f"Conv2d({'q' * 100000}, 1, 1)", "ReLU()"), {}, "..."),
+        ((f"{'q' * 100000}(1)", "ReLU()"), {}, "..."),
+        ((f"ReLU({' ' * 100000})",), {}, "only 'ReLU("),
+        ((f"Conv2d(0x{'f' * 5000}, 1, 1)", "ReLU()"), {}, "4300 digits"),
+        (("RadialBasis('x')", "ReLU()"), {}, "RadialBasis: codes is x: it must be numbers"),
+        (("RadialBasis([[1], [1, 2]])", "ReLU()"), {}, "as many for each class"),
+        (("residual",), {"channels": 3}, "channels (--channels) is 3: it must be an integer of at least 4"),
     ],
 )
 def test_errors(things, options, words):
-    with pytest.raises(ArgumentError, match=words.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(ArgumentError, match=re.escape(words)) as caught:
         compare(*things, **options)
+    assert len(str(caught.value)) < 800
+
+
+def test_a_layer_made_of_any_plain_values_is_built_or_refused():
+    values = ["'x'", "None", "-1", "0", "1.5", "[]", "{}", "[[1], [1, 2]]", "[None]", "b''", "1j", "0x" + "f" * 5000]
+    for kind in KINDS:
+        for count in range(4):
+            for given in itertools.product(values if count < 3 else values[:6], repeat=count):
+                with contextlib.suppress(MinicnnError):
+                    layer_from(f"{kind}({', '.join(given)})")
 
 
 def test_an_input_that_does_not_fit():

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import models
-from ..errors import ArgumentError, check
+from ..errors import ArgumentError, check, short
 from ..geometry import Shape
 from ..layers import Layer, trace
+from ..layers.tracing import printable
 from . import modules
 from .expression import layer_from
 from .summary import Row, Summary, summary
@@ -186,7 +187,7 @@ def compare(*things: Thing, input_shape: Shape | None = None, channels: int | No
         spread += modules.expand([thing]) if isinstance(thing, str) else [thing]
     check(
         len(spread) >= 2,
-        f"compare: there {'is nothing' if not spread else f'is only {things[0]!r}'} to compare: give two networks, modules "
+        f"compare: there {'is nothing' if not spread else f'is only {short(repr(things[0]))}'} to compare: give two networks, modules "
         f"or layers, or one of the comparisons {', '.join(modules.COMPARISONS)}",
     )
     if channels is not None:
@@ -223,14 +224,16 @@ def _entry(thing: Thing, input_shape: Shape | None, channels: int | None) -> Ent
         shape = model.recipe.input_shape
     shape = input_shape if input_shape is not None else shape
     if shape is None:
-        raise ArgumentError(f"compare: {name} does not know its input: give input_shape (--input), such as (3, 32, 32)")
+        raise ArgumentError(
+            f"compare: {short(name)} does not know its input: give input_shape (--input), such as (3, 32, 32)"
+        )
     return _measured(name, title, model, summary(model, shape), year, paper)
 
 
 def _measured(name: str, title: str, model: Layer, whole: Summary, year: int | None, paper: str) -> Entry:
     maps = [row for row in whole.rows if row.leaf and _is_map(row)]
     return Entry(
-        name=name,
+        name=printable(name),
         title=title,
         input_shape=whole.input_shape,
         output_shape=whole.output_shape,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .. import models
-from ..errors import ArgumentError, check
+from ..errors import ArgumentError, check, short
 from ..geometry import Shape
 from ..layers import (
     BatchNorm2d,
@@ -38,6 +38,8 @@ class Module(NamedTuple):
     """C, if nobody says otherwise."""
     side: int
     """Height and width of its input."""
+    least: int = 1
+    """The smallest C that it can be built for."""
 
 
 def _convs(*windows: tuple[int, int]) -> Callable[[int], Layer]:
@@ -94,7 +96,7 @@ MODULES = {
     "conv_beside_pool": Module("C filters of 3x3, stride 2, beside a pool: neither", _side_by_side, 320, 35),
     "basic_block": Module("residual block of two 3x3 convolutions", lambda C: _residual(C, C, 3, 3), 64, 56),
     "bottleneck_block": Module(
-        "residual block 1x1, 3x3, 1x1; C/4 channels inside", lambda C: _residual(C, C // 4, 1, 3, 1), 256, 56
+        "residual block 1x1, 3x3, 1x1; C/4 channels inside", lambda C: _residual(C, C // 4, 1, 3, 1), 256, 56, 4
     ),
     "flatten_fc": Module("flatten, then 1000 classes", lambda C: Sequential(Flatten(), Linear(C * 7 * 7, 1000)), 512, 7),
     "gap_fc": Module(
@@ -129,6 +131,10 @@ def build(name: str, channels: int | None = None) -> tuple[Layer, Shape]:
     check(name in MODULES, f"compare: there is no module called {name!r}: there are {', '.join(MODULES)}")
     module = MODULES[name]
     C = module.channels if channels is None else channels
+    check(
+        C >= module.least,
+        f"compare: channels (--channels) is {C}: it must be an integer of at least {module.least} for {name}",
+    )
     with default_device("meta"):
         return module.build(C), (C, module.side, module.side)
 
@@ -165,5 +171,5 @@ def _networks() -> list[str]:
 def unknown(name: str, networks: Sequence[str]) -> ArgumentError:
     """The error for a name that is neither, with the nearest ones."""
     near = difflib.get_close_matches(name, [*networks, *MODULES, *COMPARISONS], n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else "minicnn compare --list shows the modules"
-    return ArgumentError(f"compare: there is no network, module or comparison called {name!r}: {hint}")
+    hint = f"did you mean {' or '.join(near)}?" if near else "minicnn compare --list shows what there is"
+    return ArgumentError(f"compare: there is no network, module or comparison called {short(name)!r}: {hint}")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..errors import short
 from ..geometry import LONGEST
 from .textformat import Message, Place, Value
 
@@ -192,7 +193,7 @@ def read(message: Message, kind: str, place: Place) -> Fields:
             hint = f"did you mean {near[0]}?" if near else f"it has {_listed(table)}"
             if kind == "network" and name in SOLVER:
                 hint = "this describes a solver: give the file of the network"
-            raise here.error(f"{shown} has no field {name!r}: {hint}")
+            raise here.error(f"{shown} has no field {short(name)!r}: {hint}")
         if name in given and not table[name].many:
             raise here.error(f"{name} is given twice in {shown}: give it once")
         given.setdefault(name, []).append((_checked(name, value, table[name], here), value.line))

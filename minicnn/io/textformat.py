@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from ..errors import ArgumentError, MinicnnError
+from ..errors import ArgumentError, MinicnnError, short
 
 DEEPEST = 50
 """Messages inside one another; Caffe's descriptions use five."""
@@ -51,7 +51,7 @@ class Value:
         if self.kind == "message":
             return "{ ... }"
         text = f'"{self.data}"' if self.kind == "string" else str(self.data)
-        return text if len(text) <= 60 else text[:57] + "..."
+        return short(text, 60)
 
 
 @dataclass
@@ -115,7 +115,7 @@ class _Parser:
         return token
 
     def wrong(self, wanted: str, token: _Token) -> MinicnnError:
-        shown = token.text if token.kind == "end" else repr(token.text)
+        shown = token.text if token.kind == "end" else repr(short(token.text))
         return self.place.at(token.line).error(f"{shown} stands where {wanted} must be: correct or remove it")
 
     def message(self, closing: str | None, line: int, depth: int) -> Message:
@@ -158,7 +158,7 @@ class _Parser:
         if token.kind in CLOSING:
             return Value("message", self.message(CLOSING[token.kind], token.line, depth + 1), token.line)
         if not colon:
-            raise self.wrong(f"':' or '{{' behind {name.text}", token)
+            raise self.wrong(f"':' or '{{' behind {short(name.text)}", token)
         if token.kind == "name":
             return Value("word", token.text, token.line)
         if token.kind == "string":
@@ -170,15 +170,16 @@ class _Parser:
             return Value("number", -self.number(self.take()), token.line)
         if token.kind == "number":
             return Value("number", self.number(token), token.line)
-        raise self.wrong(f"the value of {name.text}", token)
+        raise self.wrong(f"the value of {short(name.text)}", token)
 
     def number(self, token: _Token) -> int | float:
         text = token.text.lower()
         try:
-            if text.startswith("0x"):
-                return int(text, 16)
-            if text.isdecimal():
-                return int(text, 8 if len(text) > 1 and text[0] == "0" else 10)
+            if text.startswith("0x") or text.isdecimal():
+                octal = len(text) > 1 and text[0] == "0" and text.isdecimal()
+                value = int(text, 16 if text.startswith("0x") else 8 if octal else 10)
+                str(value)  # thousands of digits, which no message could show: a ValueError
+                return value
             return float(text if token.kind == "name" else text.removesuffix("f"))  # a name: -inf
         except ValueError:  # 089, -word, thousands of digits
             raise self.wrong("a number", token) from None

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import geometry, ops
 from ..autograd import no_grad
-from ..errors import ShapeError, check
+from ..errors import ArgumentError, ShapeError, check, short
 from ..geometry import Pair, Shape, is_number
 from ..tensor import Tensor, as_tensor
 from . import init
@@ -142,7 +142,12 @@ class RadialBasis(Layer):
     codes: Tensor
 
     def __init__(self, codes: Any) -> None:
-        values = np.asarray(codes, np.float32)
+        try:
+            values = np.asarray(codes, np.float32)
+        except (TypeError, ValueError, OverflowError):  # words, or rows of different lengths
+            raise ArgumentError(
+                f"RadialBasis: codes is {short(str(codes))}: it must be numbers, as many for each class"
+            ) from None
         check(
             values.ndim == 2 and values.size,
             f"RadialBasis: codes has shape {values.shape}: it must be (classes, numbers)",
