@@ -1,5 +1,6 @@
 """The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict."""
 
+import io
 import os
 import platform
 import sys
@@ -16,14 +17,32 @@ from .version import __version__
 
 
 class _App(typer.Typer):
-    """Shows an error of minicnn as one line, with exit status 1, in place of a traceback."""
+    """Shows an error of minicnn or of the system as one line, with exit status 1, in place of a traceback."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a file name may hold what the terminal's encoding does not have
+                stream.reconfigure(errors="backslashreplace")
         try:
-            return super().__call__(*args, **kwargs)
-        except MinicnnError as error:
+            try:
+                return super().__call__(*args, **kwargs)
+            finally:
+                _flush()
+        except BrokenPipeError:  # nobody reads on: as with `| head`
+            sys.exit(1)
+        except (MinicnnError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
+
+
+def _flush() -> None:
+    """Write what was printed. Where that fails the rest is dropped, or it would fail once more when Python ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _new_app(**options: Any) -> _App:

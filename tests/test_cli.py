@@ -1,6 +1,8 @@
 """The command line and the examples, run as a user runs them."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,13 @@ def cli(capsys):
         return left.value.code or 0, captured.out, captured.err
 
     return call
+
+
+def command(line, **environment):
+    """Run `minicnn` and a rest of a line in a shell; gives (exit status, stdout, stderr)."""
+    line = f"{shlex.quote(sys.executable)} -c 'from minicnn.cli import app; app()' {line}"
+    done = subprocess.run(line, shell=True, capture_output=True, env={**os.environ, **environment}, timeout=60)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +102,25 @@ def test_errors_are_one_line_and_a_status(cli, arguments, status, words, tmp_pat
     assert code == status and words in err + out and "Traceback" not in err
     if status == 1:
         assert err.startswith("error: ") or "\nerror: " in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_output_that_cannot_be_written(tmp_path):
+    if Path("/dev/full").exists():
+        for name in ("lenet5", "resnet152"):  # one fits into Python's buffer, the other does not
+            status, _, err = command(f"summary {name} > /dev/full")
+            assert status == 1 and err.startswith("error: [Errno 28]") and err.count("\n") == 1
+    assert command("summary lenet5 >&-") == (0, "", "")
+    assert command("summary resnet152 | head -n 1")[1:] == ("resnet152: input 3x224x224\n", "")
+    path = shlex.quote(str(tmp_path / "\u00e9.svg"))
+    status, out, err = command(f"draw lenet5 -o {path}", PYTHONUTF8="1", PYTHONIOENCODING="ascii")
+    assert (status, err) == (0, "") and out.endswith("\\xe9.svg\n") and (tmp_path / "\u00e9.svg").exists()
+    status, out, err = command(f"summary {shlex.quote(chr(233))}", PYTHONUTF8="1", PYTHONIOENCODING="ascii")
+    assert (
+        status == 1
+        and err.startswith("error: models: there is no network called '\\xe9': ")
+        and "compare --list" in err
+    )
 
 
 def test_training_leaves_its_results(trained):

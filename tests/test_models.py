@@ -77,7 +77,7 @@ def test_names_and_patterns():
     ("call", "text"),
     [
         (lambda: models.create("alexnt"), "did you mean alexnet"),
-        (lambda: models.info("zzz"), "models.names(all=True) lists them"),
+        (lambda: models.info("zzz"), "models.names(all=True), or minicnn compare --list, lists them"),
         (
             lambda: models.create("alexnet", drop=0.1),
             "has no option 'drop': did you mean dropout? it takes num_classes=1000",

@@ -131,7 +131,7 @@ def text(whole: Summary, width: int, formulas: bool) -> str:
 
 def show(whole: Summary, width: int | None, formulas: bool) -> None:
     """Print it: in colour, and as wide as it is, in a terminal; plain elsewhere."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():  # None: it was closed
         print(text(whole, WIDTH if width is None else width, formulas))
         return
     from rich.console import Console

@@ -134,7 +134,11 @@ def _entry(name: str) -> _Entry:
     known, wanted = [*_entries, *_aliases], str(name).lower()
     longer = [candidate for candidate in known if wanted and candidate.startswith(wanted)]
     near = list(dict.fromkeys([*longer[:2], *difflib.get_close_matches(wanted, known, n=3, cutoff=0.65)]))[:3]
-    hint = f"did you mean {' or '.join(near)}?" if near else "models.names(all=True) lists them"
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else "models.names(all=True), or minicnn compare --list, lists them"
+    )
     raise ArgumentError(f"models: there is no network called {name!r}: {hint}")
 
 
