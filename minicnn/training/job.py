@@ -121,7 +121,7 @@ def _run(job: Job, command: str, say: Callable[[str], None]) -> Evaluation:
     size = models.info(job.model).input_shape[-1]
     check(
         size <= 64,
-        f"model is {job.model!r}, made for {size}x{size} images: CIFAR-10 has 32x32: take alexnet_cifar or another small one",
+        f"model is {job.model!r}, made for {size}x{size} images: CIFAR-10 has 32x32: take alexnet_cifar, all_cnn_c, cifar_resnet20 or the like",
     )
     model = models.create(job.model, **options)
 
