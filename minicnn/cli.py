@@ -268,7 +268,7 @@ def slides(
     agrees    equal
     rounded   the computed number, rounded to the nearest at the printed precision
     wrong     neither, with the reason: cut off, spoilt by text recognition, ...
-    quoted    the result of an experiment, which is not computed
+    quoted    an experiment's result, a setting, a year: not computed
     """
     from .inspect import check_slides
 
