@@ -35,7 +35,7 @@ class IndexingError(ShapeError, IndexError):
 
 
 class WindowError(ShapeError):
-    """A window does not fit its map: a model that sees it adds how large its input has to be."""
+    """A window does not fit its map, or the map is too small: a model that sees it adds how large its input has to be."""
 
 
 class DTypeError(MinicnnError, TypeError):

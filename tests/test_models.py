@@ -89,8 +89,11 @@ def test_names_and_patterns():
         ),
         (lambda: models.create("lenet5", activation="gelu"), "tanh, relu, sigmoid"),
         (lambda: models.create("lenet5", pool="min"), "must be avg or max"),
-        (lambda: models.create("alexnet_cifar", widths=(1, 2)), "five numbers"),
-        (lambda: models.create("alexnet_cifar", hidden=(1,)), "two numbers"),
+        (
+            lambda: models.create("alexnet_cifar", widths=(1, 2)),
+            "alexnet_cifar: widths is [1, 2]: it must be 5 integers",
+        ),
+        (lambda: models.create("alexnet_cifar", hidden=(1,)), "hidden is [1]: it must be 2 integers"),
         (lambda: models.create("alexnet", device="tpu"), "must be cpu, cuda or meta"),
         (
             lambda: models.register("alexnet", title="", paper="", year=0, input_shape=(1, 1, 1))(lambda: None),

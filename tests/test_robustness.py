@@ -462,7 +462,7 @@ REFUSED_BY_LAYERS = {
     "coefficients": (lambda: layers.Add(3), ArgumentError, "coefficients is 3"),
     "scale": (lambda: layers.Residual(LINEAR, scale=None), ArgumentError, "scale is None"),
     "lr_mult": (lambda: layers.Parameter([1.0], lr_mult="a"), ArgumentError, "lr_mult is 'a'"),
-    "size": (lambda: layers.Linear(2**40, 2**20), OutOfMemory, "no memory"),
+    "size": (lambda: layers.Linear(2**30, 2**20), OutOfMemory, "no memory"),
     "inputs": (lambda: layers.Graph({"a": (LINEAR,)}, inputs=5), ArgumentError, "inputs is 5"),
     "no inputs": (lambda: layers.Graph({"a": (LINEAR,)}, inputs=()), ArgumentError, "inputs is empty"),
     "no outputs": (lambda: layers.Graph({"a": (LINEAR,)}, outputs=()), ArgumentError, "outputs is empty"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import geometry
 from ..backends import pool
 from ..errors import check
 from ..geometry import Shape, is_number
@@ -53,6 +54,8 @@ class Parameter(Tensor):
 
 def new_array(shape: Shape, value: float = 0.0) -> Tensor:
     """A float32 Tensor filled with `value` on the default device; on meta it takes no memory."""
+    size = geometry.elements(shape)
+    check(size <= geometry.LIMIT, f"a parameter of shape {shape} would have {size:,} elements: the limit is 2**58")
     if _defaults.device == "meta":
         return Tensor(np.broadcast_to(np.float32(0), shape), device="meta")
     array = pool.empty(shape, np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import check
 from ..layers import BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 from ..layers.base import counts
 from .chain import Norm, Stage, chain, linear
@@ -96,9 +95,8 @@ def alexnet_cifar(
     widths: filters of the five convolutions. hidden: units of the two hidden linear layers. dropout: behind each of
     them. batch_norm: whether each convolution is followed by one (and has no bias then).
     """
-    check(len(widths) == 5, f"alexnet_cifar: widths is {tuple(widths)!r}: it must hold five numbers of filters")
-    check(len(hidden) == 2, f"alexnet_cifar: hidden is {tuple(hidden)!r}: it must hold two numbers of units")
-    a, b, c, d, e = widths
+    a, b, c, d, e = counts(widths, "alexnet_cifar: widths", 5)
+    f, g = counts(hidden, "alexnet_cifar: hidden", 2)
 
     def conv(number: int, channels: int, filters: int, window: int) -> dict[str, Layer]:
         parts: dict[str, Layer] = {
@@ -115,7 +113,7 @@ def alexnet_cifar(
         **conv(4, c, d, 3),
         **conv(5, d, e, 3), "pool5": MaxPool2d(3, 2, padding=1),  # 4x4
         "flatten": Flatten(),
-        "fc6": Linear(e * 4 * 4, hidden[0]), "relu6": ReLU(), "drop6": Dropout(dropout),
-        "fc7": Linear(hidden[0], hidden[1]), "relu7": ReLU(), "drop7": Dropout(dropout),
-        "fc8": linear(hidden[1], num_classes),
+        "fc6": Linear(e * 4 * 4, f), "relu6": ReLU(), "drop6": Dropout(dropout),
+        "fc7": Linear(f, g), "relu7": ReLU(), "drop7": Dropout(dropout),
+        "fc8": linear(g, num_classes),
     })  # fmt: skip

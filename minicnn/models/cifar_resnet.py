@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..errors import check
 from ..geometry import is_integer
 from ..layers import Layer, ReLU, Sequential
-from ..layers.base import counts
+from ..layers.base import DEEPEST, counts
 from .registry import register
 from .resnet import PAPER, Shortcut, basic, check_shortcut, conv_bn, flag, head, residual, stages
 
@@ -18,12 +18,12 @@ def repeats(model: str, depth: int, convolutions: int, others: int = 2) -> int:
     Raises ArgumentError, with the nearest depths, for one that does not come out even.
     """
     each = 3 * convolutions
-    n = (depth - others) // each if is_integer(depth) else 0
+    n = (depth - others) // each if is_integer(depth) and depth <= DEEPEST else 0
     low = each * max(n, 1) + others
     check(
         n >= 1 and depth == low,
         f"{model}: depth is {depth!r}: it must be {each}*n + {others}, three stages of n blocks of {convolutions} "
-        f"convolutions: {low} or {low + each} would do",
+        f"convolutions: {low} or {low + each} would do, up to {DEEPEST}",
     )
     return n
 

@@ -21,7 +21,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
-from ..layers.base import count, counts
+from ..layers.base import DEEPEST, count, counts
 from .registry import register
 
 PAPER = "Huang, Liu, van der Maaten and Weinberger 2016, Densely connected convolutional networks, arXiv:1608.06993"
@@ -61,7 +61,7 @@ def densenet(
     compression: share of the channels that a transition keeps. stem: filters of the first layer, 2*growth_rate if None.
     dropout: behind each convolution but the first.
     """
-    blocks = counts(blocks, "densenet: blocks")
+    blocks = counts(blocks, "densenet: blocks", most=DEEPEST)
     count(growth_rate, "densenet: growth_rate")
     if bottleneck is not None:
         count(bottleneck, "densenet: bottleneck")
@@ -69,6 +69,7 @@ def densenet(
         is_number(compression) and 0 < compression <= 1,
         f"densenet: compression is {compression!r}: it must be above 0 and at most 1, which keeps all channels",
     )
+    dropout = Dropout(dropout).p  # checked, 0 too, which leaves the layers out
     stem = channels = 2 * growth_rate if stem is None else count(stem, "densenet: stem")
 
     parts: dict[str, Layer] = {}

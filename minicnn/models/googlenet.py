@@ -81,7 +81,7 @@ def googlenet(
     def stage(number: int) -> dict[str, Plan]:
         return {name: plan for name, plan in modules.items() if name.startswith(f"inception{number}")}
 
-    check(lrn in (None, True, False), f"googlenet: lrn is {lrn!r}: it must be True, False or None")
+    check(lrn is None or isinstance(lrn, bool), f"googlenet: lrn is {lrn!r}: it must be True, False or None")
     with_lrn = not batch_norm if lrn is None else lrn
 
     def norm(number: int) -> dict[str, Layer]:

@@ -6,12 +6,14 @@ learning", arXiv:1602.07261.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from ..errors import check
 from ..geometry import is_integer, is_number
 from ..layers import Conv2d, Layer, ReLU, Residual, Sequential
+from ..layers.base import DEEPEST, counts
 from .inception import Plan, Stack
 from .inception_v3 import STEM as STEM_V3
 from .registry import register
@@ -98,7 +100,7 @@ def three(name: str, blocks: Any) -> tuple[int, ...]:
     """How many modules A, B and C there are. Raises ArgumentError unless it is three whole numbers of at least 1."""
     good = isinstance(blocks, (tuple, list)) and len(blocks) == 3 and all(is_integer(n) and n >= 1 for n in blocks)
     check(good, f"{name}: blocks is {blocks!r}: it must hold three numbers of modules A, B and C, each at least 1")
-    return tuple(blocks)
+    return counts(blocks, f"{name}: blocks", 3, DEEPEST)
 
 
 # Inception-ResNet: a module's branches, concatenated, are brought back to the width of its input by a linear 1x1
@@ -180,20 +182,22 @@ def inception_resnet(
         that was released for version 2.
     """
     name = "inception_resnet"
-    check(version in (1, 2), f"{name}: version is {version!r}: it must be 1 or 2")
+    check(is_integer(version) and version in (1, 2), f"{name}: version is {version!r}: it must be 1 or 2")
     check(not released or version == 2, f"{name}: released is True with version={version}: only version 2 was released")
-    counts = dict(zip("abc", three(name, blocks)))
-    given = [scale] * 3 if is_number(scale) else scale
-    good = isinstance(given, (tuple, list)) and len(given) == 3 and all(map(is_number, given))
-    check(good, f"{name}: scale is {scale!r}: it must be a number, or three for the modules A, B and C")
-    scales: dict[str, float] = dict(zip("abc", given))  # type: ignore[arg-type]
+    repeats = dict(zip("abc", three(name, blocks)))
+    given: Any = [scale] * 3 if is_number(scale) else scale
+    good = (
+        isinstance(given, (tuple, list)) and len(given) == 3 and all(is_number(s) and math.isfinite(s) for s in given)
+    )
+    check(good, f"{name}: scale is {scale!r}: it must be a finite number, or three for the modules A, B and C")
+    scales: dict[str, float] = dict(zip("abc", given))
     modules = MODULES[version]
 
     net = Stack(in_channels, count_pad=False)
     net.add(STEM_RELEASED if released else STEM_V1 if version == 1 else stem("7x1 64, 1x7 64"))
     for kind in "abc":
-        for number in range(1, counts[kind] + 1):
-            last = released and kind == "c" and number == counts["c"]
+        for number in range(1, repeats[kind] + 1):
+            last = released and kind == "c" and number == repeats["c"]
             block = residual(net, modules[kind], 1.0 if last else scales[kind], not last)
             net.add({f"inception_{kind}{number}": block})
         if kind != "c":

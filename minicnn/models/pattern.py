@@ -9,15 +9,15 @@ from typing import NamedTuple
 from ..errors import ArgumentError, check
 from ..geometry import is_integer
 from ..layers import BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
-from ..layers.base import count, counts
+from ..layers.base import DEEPEST, count, counts
 from .chain import linear
 from .registry import register
 
 TEXT = "[(CONV-RELU)*N-POOL?]*M-(FC-RELU)*K, SOFTMAX"
 
 FORM = re.compile(
-    r"\[ \(CONV-RELU\) [*^](?P<n>N|\d+) (?P<pool>-POOL\??)? \] [*^](?P<m>M|\d+)"
-    r"(?: -\(FC-RELU\) [*^](?P<k>K|\d+) )? (?: ,SOFTMAX )?".replace(" ", "")
+    r"\[ \(CONV-RELU\) [*^](?P<n>N|\d{1,9}) (?P<pool>-POOL\??)? \] [*^](?P<m>M|\d{1,9})"
+    r"(?: -\(FC-RELU\) [*^](?P<k>K|\d{1,9}) )? (?: ,SOFTMAX )?".replace(" ", "")
 )
 
 
@@ -78,9 +78,9 @@ def pattern(
     Raises ArgumentError if there are more pools than the images can be halved.
     """
     said = parse(text)
-    m = count(m if said.m is None else said.m, "pattern: m")
-    k = count(k if said.k is None else said.k, "pattern: k", 0)
-    convolutions = counts(_each("n", n if said.n is None else said.n, m), "pattern: n", m)
+    m = count(m if said.m is None else said.m, "pattern: m", most=DEEPEST)
+    k = count(k if said.k is None else said.k, "pattern: k", 0, DEEPEST)
+    convolutions = counts(_each("n", n if said.n is None else said.n, m), "pattern: n", m, DEEPEST)
     pools = _each("pool", pool if said.pool is None else said.pool, m)
     check(
         all(isinstance(one, bool) for one in pools), f"pattern: pool is {pool!r}: it must be True, False or {m} of them"
@@ -94,10 +94,11 @@ def pattern(
     )
     size = count(input_size, "pattern: input_size")
     halvings = pools.count(True)
+    least = 2**halvings if halvings < 32 else f"2**{halvings}"
     check(
         size >= 2**halvings,
         f"pattern: there are {halvings} pools and input_size is {size}: every pool halves the map, so the images need at "
-        f"least {2**halvings}x{2**halvings} pixels: give pool=False for some stages, such as pool=(True, False, ...)",
+        f"least {least}x{least} pixels: give pool=False for some stages, such as pool=(True, False, ...)",
     )
     parts: dict[str, Layer] = {}
     channels = in_channels

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ..layers import BatchNorm2d, Conv2d, Dropout, Layer, MaxPool2d, PadShortcut, ReLU, Residual, Sequential
-from ..layers.base import count, counts
+from ..layers.base import DEEPEST, count, counts
 from .cifar_resnet import repeats
 from .registry import register
 from .resnet import BLOCKS, BOTTLENECK, WIDE, check_shortcut, flag, head, stages
@@ -72,7 +72,7 @@ def preact_resnet(
     blocks: how many there are in each stage. widths: channels that each stage gives. stem: filters of the first layer.
     bottleneck: for each stage the channels inside its blocks of 1x1, 3x3 and 1x1; None for blocks of two 3x3.
     """
-    blocks = counts(blocks, "preact_resnet: blocks")
+    blocks = counts(blocks, "preact_resnet: blocks", most=DEEPEST)
     widths = counts(widths, "preact_resnet: widths", len(blocks))
     inner = None if bottleneck is None else counts(bottleneck, "preact_resnet: bottleneck", len(blocks))
     count(stem, "preact_resnet: stem")
@@ -145,6 +145,7 @@ def wide_resnet(
     n = repeats("wide_resnet", depth, 2, others=4)
     count(widen, "wide_resnet: widen")
     widths = counts(widths, "wide_resnet: widths", 3)
+    dropout = Dropout(dropout).p  # checked, 0 too, which leaves the layers out
 
     def body(channels: int, width: int, stride: int) -> dict[str, Layer]:
         return basic(channels, width, stride, dropout)

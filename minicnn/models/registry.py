@@ -120,6 +120,10 @@ def names(pattern: str | None = None, *, all: bool = False) -> list[str]:
 
     pattern: a shell pattern such as "alex*"; a network is found by its other names too ("vgg16" is vgg_d).
     """
+    check(
+        pattern is None or isinstance(pattern, str),
+        f"models.names: pattern is {pattern!r}: it must be a string such as 'alex*'",
+    )
     chosen = [entry.info for entry in _entries.values() if all or not entry.info.reference]
     return [
         info.name
@@ -162,6 +166,8 @@ def _plain(what: str, value: Any) -> Any:
         return [_plain(what, item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): _plain(what, item) for key, item in value.items()}
+    if isinstance(value, int) and value.bit_length() > 63:  # Python may refuse to print it
+        raise ArgumentError(f"{what} is an integer of {value.bit_length()} bits: it must fit into 64, with its sign")
     check(
         value is None or isinstance(value, (bool, int, float, str)),
         f"{what} is {value!r}: it must be numbers, truth values, strings, None, or lists of them: a checkpoint keeps it",
@@ -187,7 +193,7 @@ def create(name: str, *, device: str = "cpu", **given: Any) -> Layer:
             listed = ", ".join(f"{option}={value!r}" for option, value in known.items())
             raise ArgumentError(f"models.create: {name} has no option {key!r}: {hint}it takes {listed}")
     for key in ("num_classes", "in_channels"):
-        if given.get(key) is not None:  # some take None: no classifier
+        if key in given:
             count(given[key], f"models.create({name!r}): {key}")
     _check_flags(entry, given)
     try:

@@ -25,7 +25,7 @@ from ..layers import (
     Sequential,
     init,
 )
-from ..layers.base import count, counts
+from ..layers.base import DEEPEST, count, counts
 from .registry import register
 
 PAPER = "He, Zhang, Ren and Sun 2015, Deep residual learning for image recognition, arXiv:1512.03385"
@@ -139,7 +139,7 @@ def resnet(
     caffe: as in the released prototxt, conv1 keeps a bias and the pool rounds up in place of its padding.
     zero_gamma: start the last scale of each block at 0, so that every block begins as its shortcut.
     """
-    blocks = counts(blocks, "resnet: blocks")
+    blocks = counts(blocks, "resnet: blocks", most=DEEPEST)
     widths = counts(widths, "resnet: widths", len(blocks))
     inner = None if bottleneck is None else counts(bottleneck, "resnet: bottleneck", len(blocks))
     count(stem, "resnet: stem")

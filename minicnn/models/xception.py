@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import check
-from ..geometry import is_integer
 from ..layers import (
     BatchNorm2d,
     Conv2d,
@@ -18,6 +16,7 @@ from ..layers import (
     Residual,
     Sequential,
 )
+from ..layers.base import DEEPEST, count
 from .chain import linear
 from .registry import register
 
@@ -67,9 +66,7 @@ def xception(*, num_classes: int = 1000, in_channels: int = 3, dropout: float = 
 
     middle: how many blocks the middle flow has. dropout: 0.5 in the paper, for ImageNet.
     """
-    check(
-        is_integer(middle) and middle >= 0, f"xception: middle is {middle!r}: it must be a number of blocks, 0 or more"
-    )
+    count(middle, "xception: middle", 0, DEEPEST)
     layers: dict[str, Layer] = {
         "conv1": Conv2d(in_channels, 32, 3, stride=2, bias=False), "bn1": BatchNorm2d(32), "relu1": ReLU(),
         "conv2": Conv2d(32, 64, 3, bias=False), "bn2": BatchNorm2d(64), "relu2": ReLU(),

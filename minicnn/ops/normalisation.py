@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiable, first_order
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, ShapeError, WindowError
 from ..geometry import LONGEST, is_integer, is_number
 from ..tensor import Tensor, as_tensor
 from .activation import relu_grad
@@ -112,7 +112,7 @@ def batch_norm(
     if training:
         count = x.size // max(channels, 1)
         if count == 1:
-            raise ShapeError(
+            raise WindowError(  # as where a window does not fit: a larger input helps
                 f"batch_norm: x has shape {x.shape}: training needs more than one value per channel: use a larger batch or .eval()"
             )
         if count == 0:  # an empty batch: nothing to normalise, and statistics stay
