@@ -17,6 +17,7 @@ from ..layers.tracing import printable
 from . import modules
 from .expression import layer_from
 from .summary import Row, Summary, summary
+from .table import shape_text
 
 Thing = str | Layer | tuple[str, Layer]
 
@@ -61,8 +62,8 @@ class Entry:
 
 
 QUANTITIES: tuple[tuple[str, Callable[[Entry], Any]], ...] = (
-    ("input", lambda e: _shape(e.input_shape)),
-    ("output", lambda e: _shape(e.output_shape)),
+    ("input", lambda e: shape_text(e.input_shape)),
+    ("output", lambda e: shape_text(e.output_shape)),
     ("parameters", lambda e: e.parameters),
     ("weights alone", lambda e: e.weights),
     ("multiply-adds", lambda e: e.macs),
@@ -151,10 +152,6 @@ class Comparison:
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
-
-
-def _shape(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "-"
 
 
 def _number(cell: Any) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from os.path import commonprefix
 
 from .. import models
-from ..errors import ArgumentError
 from ..geometry import Shape
 from ..layers import (
     AdaptiveAvgPool2d,
@@ -32,13 +31,13 @@ from ..layers import (
     Subsample2d,
     TableConv2d,
     Trace,
-    trace,
 )
 from ..layers.base import compact
 from ..layers.tracing import Record, nesting, printable
 from .elements import LINE, SMALL, Element, Look, Row, Slab
 from .layout import arrange, ends, in_rows
 from .structure import Block, Dense, Op, Part, Repeat, branched, records, structure
+from .summary import traced
 from .svg import FILLS, Canvas, Picture, text_width
 
 WORDS = {
@@ -50,23 +49,6 @@ MOVING: dict[type[Layer], str] = {
     Conv2d: "conv", TableConv2d: "conv", MaxPool2d: "max", AvgPool2d: "avg", Subsample2d: "subsample",
 }  # fmt: skip
 """What the layers that move a window are called below a box; others by their class."""
-
-
-def traced(what: str, model_or_name: Layer | str, input_shape: Shape | None) -> tuple[Trace, str]:
-    """A model of the zoo or of one's own, run on the meta device, and what it is called. Raises ArgumentError."""
-    if isinstance(model_or_name, str):
-        model = models.create(model_or_name, device="meta")
-    elif isinstance(model_or_name, Layer):
-        model = model_or_name
-    else:
-        raise ArgumentError(
-            f"{what}: model is {type(model_or_name).__name__}: it must be a Layer or the name of a network"
-        )
-    if input_shape is None:
-        if model.recipe is None:
-            raise ArgumentError(f"{what}: input_shape is missing: give the shape of one input, such as (3, 224, 224)")
-        input_shape = model.recipe.input_shape
-    return trace(model, input_shape), heading(model_or_name)
 
 
 def heading(model_or_name: Layer | str) -> str:
@@ -87,7 +69,7 @@ def diagram(model_or_name: Layer | str, input_shape: Shape | None = None) -> Pic
     Equal blocks in a row are drawn once ("6 times"); a layer with a `forward` of its own is one box.
     Raises ArgumentError for what is no network, ShapeError where the shapes do not fit, with the layer's path.
     """
-    found, title = traced("diagram", model_or_name, input_shape)
+    found, title = traced("diagram", model_or_name, input_shape), heading(model_or_name)
     with nesting("diagram", found.model):
         return _drawn(found, title)
 

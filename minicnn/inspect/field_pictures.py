@@ -12,9 +12,10 @@ from ..geometry import Field, Shape
 from ..layers import Layer, Trace
 from ..layers.base import compact
 from ..layers.tracing import Record, printable
-from .diagrams import traced
+from .diagrams import heading
 from .elements import SMALL
 from .fields import FieldPair, fields
+from .summary import traced
 from .svg import Canvas, Picture, text_width
 
 MOST = 10
@@ -56,7 +57,7 @@ def field_picture(
     Where branches meet, the way with the widest field is followed; the rows show the vertical axis.
     Raises ArgumentError for an unknown layer, or where the field is not known.
     """
-    found, title = traced("field_picture", model_or_name, input_shape)
+    found, title = traced("field_picture", model_or_name, input_shape), heading(model_or_name)
     check(
         len(found.input_shape) == 3,
         f"field_picture: input_shape is {found.input_shape}: receptive fields need maps: give (C, H, W)",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .. import models
 from ..errors import ArgumentError, ShapeError, check
 from ..geometry import Gemm, Shape, is_integer
-from ..layers import Layer, trace
+from ..layers import Layer, Trace, trace
 from ..layers.tracing import Record, printable
 from ..layers.window import Window
 from . import markup, table
@@ -196,12 +196,10 @@ def _folded(row: Row, inside: list[Row]) -> Row:
     )
 
 
-def summary(model_or_name: Layer | str, input_shape: Shape | None = None, depth: int | None = None) -> Summary:
-    """Run a model on the meta device, in milliseconds and without memory, and tell what each layer did.
+def traced(what: str, model_or_name: Layer | str, input_shape: Shape | None) -> Trace:
+    """The run of a model of the zoo, or of one's own, on the meta device. what: who asks.
 
-    model_or_name: a Layer, or a name of the zoo. input_shape: (C, H, W) without the batch; models of the zoo know theirs.
-    depth: how many levels of containers to show, all by default.
-    Raises ShapeError where the shapes do not fit, with the layer's path.
+    Raises ArgumentError for something else or without a shape, ShapeError where the shapes do not fit.
     """
     if isinstance(model_or_name, str):
         model = models.create(model_or_name, device="meta")
@@ -209,23 +207,34 @@ def summary(model_or_name: Layer | str, input_shape: Shape | None = None, depth:
         model = model_or_name
     else:
         raise ArgumentError(
-            f"summary: model is {type(model_or_name).__name__}: it must be a Layer or the name of a network"
+            f"{what}: model is {type(model_or_name).__name__}: it must be a Layer or the name of a network"
         )
     if input_shape is None:
         if model.recipe is None:
-            raise ArgumentError("summary: input_shape is missing: give the shape of one input, such as (3, 224, 224)")
+            raise ArgumentError(f"{what}: input_shape is missing: give the shape of one input, such as (3, 224, 224)")
         input_shape = model.recipe.input_shape
     try:
-        traced = trace(model, input_shape)
+        return trace(model, input_shape)
     except ShapeError as error:
         if len(input_shape) == 4:
             error.args = (f"{error}; input_shape leaves the batch out: {tuple(input_shape[1:])}",)
         raise
-    rows = _rows(model, traced.records, fields(traced))
+
+
+def summary(model_or_name: Layer | str, input_shape: Shape | None = None, depth: int | None = None) -> Summary:
+    """Run a model on the meta device, in milliseconds and without memory, and tell what each layer did.
+
+    model_or_name: a Layer, or a name of the zoo. input_shape: (C, H, W) without the batch; models of the zoo know theirs.
+    depth: how many levels of containers to show, all by default.
+    Raises ShapeError where the shapes do not fit, with the layer's path.
+    """
+    found = traced("summary", model_or_name, input_shape)
+    model = found.model
+    rows = _rows(model, found.records, fields(found))
     outputs = [Activation(row.path or row.name, row.output_shape, row.activation_bytes) for row in rows]
-    largest = max([Activation("input", traced.input_shape, 4 * math.prod(traced.input_shape)), *outputs], key=_bytes)
+    largest = max([Activation("input", found.input_shape, 4 * math.prod(found.input_shape)), *outputs], key=_bytes)
     alias = f" ({model_or_name})" if isinstance(model_or_name, str) and model.recipe.name != model_or_name else ""
-    whole = Summary(_title(model) + alias, traced.input_shape, rows, largest)
+    whole = Summary(_title(model) + alias, found.input_shape, rows, largest)
     return whole if depth is None else whole.fold(depth)
 
 
