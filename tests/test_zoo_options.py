@@ -10,7 +10,7 @@ import minicnn
 from minicnn import Tensor, models, ops
 from minicnn.errors import ArgumentError, MinicnnError, ShapeError
 from minicnn.layers import Conv2d, Dropout, Linear, default_device, trace
-from minicnn.layers.base import DEEPEST
+from minicnn.layers.arguments import DEEPEST
 
 NAN, INF = float("nan"), float("inf")
 NUMBERS = [-1, 0, 1, 2**31, 10**9, 10**30, 10**5000, 0.5, 2.5, 1e308, NAN, INF, True, False]

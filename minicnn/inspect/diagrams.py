@@ -32,7 +32,7 @@ from ..layers import (
     TableConv2d,
     Trace,
 )
-from ..layers.base import compact
+from ..layers.arguments import compact
 from ..layers.tracing import Record, nesting, printable
 from .elements import LINE, SMALL, Element, Look, Row, Slab
 from .layout import arrange, ends, in_rows

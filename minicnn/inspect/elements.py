@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 from ..layers.tracing import Record
 from .structure import Op, Part
@@ -14,42 +16,36 @@ STRIP = 4.0
 """Width of what a batch norm or a ReLU adds to the box beside it."""
 
 
-class Look:
-    """What boxes look like and say."""
+class Look(Protocol):
+    """What boxes look like and say: `layout` asks, `diagrams` answers."""
 
     def kind(self, op: Op) -> str:
         """A key of `svg.FILLS`."""
-        raise NotImplementedError
 
     def size(self, op: Op) -> tuple[float, float, float]:
         """Width, height and depth in pixels."""
-        raise NotImplementedError
 
     def strips(self, several: Sequence[Record]) -> list[str]:
         """The kinds of the strips that small layers add."""
-        raise NotImplementedError
 
     def lines(self, op: Op) -> list[str]:
         """The label below a box."""
-        raise NotImplementedError
 
     def about(self, op: Op) -> str:
         """What shows under the mouse."""
-        raise NotImplementedError
 
     def caption(self, part: Part) -> list[str]:
         """The heading of a frame."""
-        raise NotImplementedError
 
 
-class Element:
+class Element(ABC):
     """Something with a width, and a reach above and below the axis on which a wire comes in and goes out."""
 
     width = up = down = 0.0
 
+    @abstractmethod
     def draw(self, canvas: Canvas, x: float, y: float) -> None:
         """Paint it. x: its left side. y: its axis."""
-        raise NotImplementedError
 
 
 class Wire(Element):
@@ -157,6 +153,9 @@ class Hanging(Element):
 
     def __init__(self, heads: list[Element]) -> None:
         self.heads = heads
+
+    def draw(self, canvas: Canvas, x: float, y: float) -> None:
+        """Nothing: the row that they hang from draws them."""
 
 
 class Frame(Element):

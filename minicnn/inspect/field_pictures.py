@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..errors import ArgumentError, check
 from ..geometry import Field, Shape
 from ..layers import Layer, Trace
-from ..layers.base import compact
+from ..layers.arguments import compact
 from ..layers.tracing import Record, printable
 from .diagrams import heading
 from .elements import SMALL

@@ -11,7 +11,8 @@ from ..errors import ArgumentError, check
 from ..geometry import Gemm, Padding, Pair, Shape
 from ..tensor import Tensor
 from . import init
-from .base import Layer, compact, count
+from .arguments import compact, count
+from .base import Layer
 from .parameter import new_parameter
 from .window import Window, by
 

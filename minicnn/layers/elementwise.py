@@ -8,7 +8,8 @@ from typing import Any
 from .. import ops
 from ..errors import ShapeError
 from ..tensor import Tensor, as_tensor
-from .base import Layer, count
+from .arguments import count
+from .base import Layer
 from .parameter import new_parameter
 
 

@@ -18,7 +18,8 @@ from ..errors import ArgumentError, ShapeError, check, short
 from ..geometry import Pair, Shape, is_number
 from ..tensor import Tensor, as_tensor
 from . import init
-from .base import Layer, compact, count
+from .arguments import compact, count
+from .base import Layer
 from .parameter import new_array, new_parameter
 from .window import Window
 

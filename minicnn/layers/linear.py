@@ -9,7 +9,8 @@ from .. import ops
 from ..geometry import Gemm, Shape
 from ..tensor import Tensor
 from . import init
-from .base import Layer, count
+from .arguments import count
+from .base import Layer
 from .parameter import new_parameter
 
 

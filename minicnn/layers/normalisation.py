@@ -9,7 +9,8 @@ from .. import ops
 from ..errors import check
 from ..geometry import Shape, is_number
 from ..tensor import Tensor
-from .base import Layer, count
+from .arguments import count
+from .base import Layer
 from .parameter import new_array, new_parameter
 
 

@@ -9,7 +9,8 @@ from .. import geometry, ops
 from ..errors import check
 from ..geometry import Padding, Pair, Shape
 from ..tensor import Tensor
-from .base import Layer, compact
+from .arguments import compact
+from .base import Layer
 from .window import Window, by
 
 

@@ -10,7 +10,8 @@ from .. import geometry, ops
 from ..errors import ShapeError, check
 from ..geometry import Padding, Shape
 from ..tensor import Tensor, as_tensor
-from .base import Layer, compact, count
+from .arguments import compact, count
+from .base import Layer
 from .window import Window, by
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..layers import BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
-from ..layers.base import counts
+from ..layers.arguments import counts
 from .chain import Norm, Stage, chain, linear
 from .registry import register
 

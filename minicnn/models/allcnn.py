@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..errors import check
 from ..layers import Conv2d, Dropout, Layer, MaxPool2d, ReLU, Sequential
-from ..layers.base import counts
+from ..layers.arguments import counts
 from .nin import classes
 from .registry import register
 

@@ -20,7 +20,7 @@ from ..layers import (
     Sequential,
     init,
 )
-from ..layers.base import counts
+from ..layers.arguments import counts
 
 Norm = Literal["before", "after"] | None
 

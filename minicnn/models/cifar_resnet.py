@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..errors import check
 from ..geometry import is_integer
 from ..layers import Layer, ReLU, Sequential
-from ..layers.base import DEEPEST, counts
+from ..layers.arguments import DEEPEST, counts
 from .registry import register
 from .resnet import PAPER, Shortcut, basic, check_shortcut, conv_bn, flag, head, residual, stages
 

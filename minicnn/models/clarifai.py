@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..errors import check
 from ..layers import Sequential
-from ..layers.base import counts
+from ..layers.arguments import counts
 from .chain import Norm, Stage, chain
 from .registry import register
 

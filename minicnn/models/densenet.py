@@ -21,7 +21,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
-from ..layers.base import DEEPEST, count, counts
+from ..layers.arguments import DEEPEST, count, counts
 from .registry import register
 
 PAPER = "Huang, Liu, van der Maaten and Weinberger 2016, Densely connected convolutional networks, arXiv:1608.06993"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..errors import check
 from ..geometry import is_integer, is_number
 from ..layers import Conv2d, Layer, ReLU, Residual, Sequential
-from ..layers.base import DEEPEST, counts
+from ..layers.arguments import DEEPEST, counts
 from .inception import Plan, Stack
 from .inception_v3 import STEM as STEM_V3
 from .registry import register

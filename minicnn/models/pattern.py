@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..errors import ArgumentError, check
 from ..geometry import is_integer
 from ..layers import BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
-from ..layers.base import DEEPEST, count, counts
+from ..layers.arguments import DEEPEST, count, counts
 from .chain import linear
 from .registry import register
 

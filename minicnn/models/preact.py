@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ..layers import BatchNorm2d, Conv2d, Dropout, Layer, MaxPool2d, PadShortcut, ReLU, Residual, Sequential
-from ..layers.base import DEEPEST, count, counts
+from ..layers.arguments import DEEPEST, count, counts
 from .cifar_resnet import repeats
 from .registry import register
 from .resnet import BLOCKS, BOTTLENECK, WIDE, check_shortcut, flag, head, stages

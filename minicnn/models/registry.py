@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import ArgumentError, MinicnnError, check
 from ..geometry import Shape
 from ..layers import Layer, default_device, trace
-from ..layers.base import count
+from ..layers.arguments import count
 
 Builder = Callable[..., Layer]
 

@@ -25,7 +25,7 @@ from ..layers import (
     Sequential,
     init,
 )
-from ..layers.base import DEEPEST, count, counts
+from ..layers.arguments import DEEPEST, count, counts
 from .registry import register
 
 PAPER = "He, Zhang, Ren and Sun 2015, Deep residual learning for image recognition, arXiv:1512.03385"

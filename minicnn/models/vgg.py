@@ -17,7 +17,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
-from ..layers.base import counts
+from ..layers.arguments import counts
 from .chain import linear, lrn
 from .registry import register
 

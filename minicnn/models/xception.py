@@ -16,7 +16,7 @@ from ..layers import (
     Residual,
     Sequential,
 )
-from ..layers.base import DEEPEST, count
+from ..layers.arguments import DEEPEST, count
 from .chain import linear
 from .registry import register
 

@@ -157,7 +157,7 @@ def _announce(job: Job, trainer: Trainer, epochs: int, say: Callable[[str], None
 
     here = environment()
     count = sum(p.size for p in trainer.model.parameters())
-    say(f"{job.model}: {count:,} parameters, {len(trainer.train.dataset):,} images of {trainer.train.dataset.name}")
+    say(f"{job.model}: {count:,} parameters; {trainer.train.dataset.name}: {len(trainer.train.dataset):,} images")
     say(
         f"{epochs} epochs of {len(trainer.train)} batches of {job.batch_size}; one-cycle learning rate, peak {job.lr:g}"
     )
