@@ -126,9 +126,10 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], path: str | Pat
     axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
     if len(classes) <= 30:
         for i, j in np.ndindex(*share.shape):
-            if share[i, j] >= 0.5:
+            text = f"{share[i, j]:.0f}"
+            if text != "0":
                 colour = "white" if share[i, j] > 70 else "black"
-                axis.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=9, color=colour)
+                axis.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
     axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(classes)), classes)
     axis.set_xlabel("taken for")
