@@ -29,6 +29,13 @@ typedef struct {
     int64_t count_include_pad; /* average pooling: whether padding counts in the divisor */
 } pool2d_geometry;
 
+/* A batch normalisation: N images of C channels of L numbers. An array may be channels of a wider one: in each, an image is
+ * contiguous, and from one image to the next it is so many numbers. */
+typedef struct {
+    int64_t N, C, L;
+    int64_t x, residual, y, dy, dx, dresidual;
+} batch_norm_layout;
+
 /* What was compiled: the compiler; OpenMP's version or 0 (then every kernel runs on one thread). */
 const char *minicnn_compiler(void);
 int minicnn_openmp(void);
@@ -134,22 +141,31 @@ void adaptive_avg_pool2d_grad_f64(const double *dy, int64_t planes, int64_t H, i
 
 /* ---- Normalisation; x is (N, C, L) ---- */
 
-/* Mean and biased variance of each channel, (C) both. */
-void batch_norm_statistics_f32(const float *x, int64_t N, int64_t C, int64_t L, float *mean, float *var, int threads);
-void batch_norm_statistics_f64(const double *x, int64_t N, int64_t C, int64_t L, double *mean, double *var, int threads);
-
-/* out = (x - mean)*invstd*scale + shift per channel, + residual (shaped like x) or NULL, then ReLU if asked. out may be x or
- * residual. */
-void batch_norm_f32(const float *x, const float *scale, const float *shift, const float *mean, const float *invstd, const
-    float *residual, int relu, int64_t N, int64_t C, int64_t L, float *out, int threads);
+/* out = (x - mean)*invstd*scale + shift per channel, + residual or NULL, then ReLU if asked. y may be x or residual. */
+void batch_norm_f32(const float *x, const float *scale, const float *shift, const float *mean, const float *invstd,
+    const float *residual, const batch_norm_layout *layout, int relu, float *y, int threads);
 void batch_norm_f64(const double *x, const double *scale, const double *shift, const double *mean, const double *invstd,
-    const double *residual, int relu, int64_t N, int64_t C, int64_t L, double *out, int threads);
+    const double *residual, const batch_norm_layout *layout, int relu, double *y, int threads);
 
-/* Gradients of batch_norm without residual and ReLU; training: mean and invstd came from x. dx may be NULL, or dy. */
-void batch_norm_grad_f32(const float *dy, const float *x, const float *scale, const float *mean, const float *invstd, int
-    training, int64_t N, int64_t C, int64_t L, float *dx, float *dscale, float *dshift, int threads);
-void batch_norm_grad_f64(const double *dy, const double *x, const double *scale, const double *mean, const double *invstd,
-    int training, int64_t N, int64_t C, int64_t L, double *dx, double *dscale, double *dshift, int threads);
+/* batch_norm with the mean and the biased variance of each channel of x; they are given back as mean and invstd =
+ * 1/sqrt(variance + eps), both (C). running_mean and running_var, (C) or NULL: running += momentum*(x's - running), with the
+ * unbiased variance. y may be residual. N*L is at least 2. */
+void batch_norm_training_f32(const float *x, const float *scale, const float *shift, const float *residual,
+    const batch_norm_layout *layout, int relu, double eps, double momentum, float *y, float *mean, float *invstd,
+    float *running_mean, float *running_var, int threads);
+void batch_norm_training_f64(const double *x, const double *scale, const double *shift, const double *residual,
+    const batch_norm_layout *layout, int relu, double eps, double momentum, double *y, double *mean, double *invstd,
+    double *running_mean, double *running_var, int threads);
+
+/* Gradients of batch_norm; training: mean and invstd came from x. relu: ReLU followed; then dy counts only where y > 0, or where
+ * y is NULL (there was no residual) where (x - mean)*invstd*scale + shift is. dresidual: what of dy counts. dx and
+ * dresidual may be NULL; either, but not both, may be dy. */
+void batch_norm_grad_f32(const float *dy, const float *x, const float *y, const float *scale, const float *shift,
+    const float *mean, const float *invstd, const batch_norm_layout *layout, int relu, int training, float *dx,
+    float *dresidual, float *dscale, float *dshift, int threads);
+void batch_norm_grad_f64(const double *dy, const double *x, const double *y, const double *scale, const double *shift,
+    const double *mean, const double *invstd, const batch_norm_layout *layout, int relu, int training, double *dx,
+    double *dresidual, double *dscale, double *dshift, int threads);
 
 /* scale = k + alpha * (sum of x**2 over the channels c - size/2 .. c + (size - 1)/2); out = x * scale**-beta. */
 void local_response_norm_f32(const float *x, int64_t N, int64_t C, int64_t L, int64_t size, double alpha, double beta,

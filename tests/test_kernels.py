@@ -77,9 +77,8 @@ def test_what_is_native():
     assert C.native == {
         "matmul", "linear", "im2col", "col2im", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "channel_sum",
         "max_pool2d", "max_pool2d_grad", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_grad", "adaptive_avg_pool2d",
-        "adaptive_avg_pool2d_grad", "batch_norm_statistics",
-        "batch_norm", "batch_norm_grad", "local_response_norm", "local_response_norm_grad", "relu", "relu_grad",
-        "sigmoid", "tanh", "dropout", "log_softmax", "cross_entropy", "cross_entropy_grad", "sgd", "adam",
+        "adaptive_avg_pool2d_grad", "batch_norm", "batch_norm_training", "batch_norm_grad", "local_response_norm",
+        "local_response_norm_grad", "relu", "relu_grad", "sigmoid", "tanh", "dropout", "log_softmax", "cross_entropy", "cross_entropy_grad", "sgd", "adam",
     }  # fmt: skip
     assert all(name in vars(c_backend.C) for name in C.native)
 
@@ -264,32 +263,104 @@ MAPS = [(1, 1, 1, 1), (2, 3, 5, 7), (4, 5), (3, 2, 4), (65, 70), (2, 9, 33, 35),
 @pytest.mark.parametrize("shape", MAPS)
 def test_batch_norm(c, dtype, shape):
     channels, count = shape[1], int(np.prod(shape)) // shape[1]
-    x, dy = normal(shape, dtype) + 3, normal(shape, dtype, 1)
+    x, dy, residual = normal(shape, dtype) + 3, normal(shape, dtype, 1), normal(shape, dtype, 5)
     both(c, "channel_sum", {"dy": dy}, {"out": (channels,)}, dtype, count)
-    both(c, "batch_norm_statistics", {"x": x}, {"mean": (channels,), "var": (channels,)}, dtype, 1, 4)
     mean = x.mean(axis=(0, *range(2, x.ndim)))
     scale, shift, invstd = (
         normal((channels,), dtype, 2),
         normal((channels,), dtype, 3),
         np.abs(normal((channels,), dtype, 4)),
     )
-    common = {"x": x, "scale": scale, "mean": mean, "invstd": invstd}
-    for residual, relu in ((None, False), (dy, True)):
-        arrays = {**common, "shift": shift, "residual": residual}
-        both(c, "batch_norm", arrays, {"out": shape}, dtype, 1, 8, relu=relu)
-    for training in (False, True):
-        outs = {"dx": shape, "dscale": (channels,), "dshift": (channels,)}
-        both(c, "batch_norm_grad", {"dy": dy, **common}, outs, dtype, count, 8, training=training)
+    common = {"x": x, "scale": scale, "shift": shift, "mean": mean, "invstd": invstd}
+    for add, relu in ((None, False), (None, True), (residual, True)):
+        both(c, "batch_norm", {**common, "residual": add}, {"out": shape}, dtype, 1, 8, relu=relu)
+        y = np.empty_like(x)
+        c.batch_norm(**common, residual=add, relu=relu, out=y)
+        for training in (False, True):
+            outs = {"dx": shape, "dresidual": shape, "dscale": (channels,), "dshift": (channels,)}
+            arrays = {**common, "dy": dy, "y": None if add is None else y}
+            both(c, "batch_norm_grad", arrays, outs, dtype, count, 8, relu=relu, training=training)
+
+
+def training(backend, x, residual, relu, dtype):
+    """What batch norm gives in training, with running statistics of 2 and 3."""
+    channels = x.shape[1]
+    scale, shift = normal((channels,), dtype, 2).astype(x.dtype), normal((channels,), dtype, 3).astype(x.dtype)
+    y, mean, invstd, running_mean, running_var = np.empty_like(x), *np.full((4, channels), 2, x.dtype)
+    running_var += 1
+    backend.batch_norm_training(x, scale, shift, residual, running_mean, running_var, 0.1, 1e-3, relu, y, mean, invstd)
+    return y, mean, invstd, running_mean, running_var
+
+
+@pytest.mark.parametrize("shape", MAPS[1:])
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_batch_norm_in_training(c, dtype, shape, offset):
+    x, residual = normal(shape, dtype) + dtype(offset), normal(shape, dtype, 1)
+    for add, relu in ((None, False), (None, True), (residual, True)):
+        mine = training(c, x, add, relu, dtype)
+        theirs = training(REFERENCE, x.astype(np.float64), add if add is None else add.astype(np.float64), relu, dtype)
+        for a, b, size in zip(mine, theirs, (8 + offset, 4 + offset, 4, 2 + offset, 4)):
+            close(a, b, 16, size)
+
+
+def test_batch_norm_takes_channels_of_a_wider_array(c, dtype):
+    """As they lie: nothing is copied and what is beside them stays."""
+    shape, channels = (3, 4, 5, 7), 4
+    wide = {
+        name: normal((3, 9, 5, 7), dtype, i) for i, name in enumerate(("x", "residual", "y", "dy", "dx", "dresidual"))
+    }
+    part = {name: a[:, i : i + channels] for i, (name, a) in enumerate(wide.items())}
+    kept = {name: a.copy() for name, a in wide.items()}
+    scale, shift, mean, invstd = normal((channels,), dtype, 8) * np.ones((4, 1), dtype)
+    outs = [], []
+    for arrays, results in zip((part, {n: a.copy() for n, a in part.items()}), outs):
+        x, residual, y, dy, dx, dresidual = arrays.values()
+        c.batch_norm_training(x, scale, shift, residual, None, None, 0.1, 1e-3, True, y, mean, invstd)
+        results += [y.copy()]
+        c.batch_norm(x, scale, shift, mean, invstd, residual, True, y)
+        dscale, dshift = np.empty_like(scale), np.empty_like(scale)
+        c.batch_norm_grad(dy, x, y, scale, shift, mean, invstd, True, True, dx, dresidual, dscale, dshift)
+        results += [y, dx, dresidual, dscale, dshift]
+    for mine, theirs in zip(*outs):
+        np.testing.assert_array_equal(mine, theirs)
+    for i, name in enumerate(wide):
+        if name in ("y", "dx", "dresidual"):
+            kept[name][:, i : i + channels] = part[name]
+        np.testing.assert_array_equal(wide[name], kept[name])
+    assert part["dx"].shape == shape
 
 
 def test_reductions_are_accurate(c):
     x = np.full((4, 2, 512, 512), 1000.1, np.float32)
-    mean, var, total = np.empty(2, np.float32), np.empty(2, np.float32), np.empty(2, np.float32)
-    c.batch_norm_statistics(x, mean, var)
+    mean, invstd, total, var = *np.empty((3, 2), np.float32), np.zeros(2, np.float32)
+    one, y = np.ones(2, np.float32), np.empty_like(x)
+    c.batch_norm_training(x, one, one, None, None, var, 1.0, 1e-5, False, y, mean, invstd)
     c.channel_sum(x, total)
     np.testing.assert_allclose(mean, x[0, 0, 0, 0], rtol=1e-6)
     np.testing.assert_allclose(total, float(x[0, 0, 0, 0]) * 4 * 512 * 512, rtol=1e-6)
     assert var.max() < 1e-6
+
+
+def test_statistics_of_images_far_apart(c):
+    """The first image says nothing of the others, and the mean is large beside the deviation."""
+    x = normal((6, 2, 40, 41), np.float32)
+    x[1:] += 300
+    x[:, 1] += 5000
+    one, mean, invstd, y = np.ones(2, np.float32), *np.empty((2, 2), np.float32), np.empty_like(x)
+    c.batch_norm_training(x, one, one, None, None, None, 0.1, 0.0, False, y, mean, invstd)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(mean, wide.mean(axis=(0, 2, 3)), rtol=2e-7)
+    np.testing.assert_allclose(invstd, 1 / wide.std(axis=(0, 2, 3)), rtol=1e-6)
+
+
+def test_what_is_constant_is_not_written(c, dtype):
+    x, y = normal((2, 3, 4, 5), dtype), np.empty((2, 3, 4, 5), dtype)
+    one, mean, invstd, running = np.ones((4, 3), dtype)
+    running = np.ones(3, dtype)
+    running.flags.writeable = False
+    with pytest.raises((BufferError, ValueError)):
+        c.batch_norm_training(x, one, one, None, running, None, 0.1, 1e-3, False, y, mean, invstd)
+    assert (running == 1).all()
 
 
 @pytest.mark.parametrize("size, beta", [(1, 0.75), (4, 0.75), (5, 0.75), (5, 0.5), (50, 1.0)])

@@ -95,14 +95,33 @@ def test_batch_norm(setup, seed, shape, residual, relu, training):
     x, dy, channels = draw.standard_normal(shape) + 1, draw.standard_normal(shape), shape[1]
     count = x.size // channels
     agree(setup, "channel_sum", {"dy": dy}, {"out": (channels,)}, count)
-    if count:
-        agree(setup, "batch_norm_statistics", {"x": x}, {"mean": (channels,), "var": (channels,)}, count, 8)
     common = {"x": x, "scale": draw.standard_normal(channels), "mean": draw.standard_normal(channels)}
     common["invstd"] = draw.random(channels) + 0.1
-    arrays = {**common, "shift": draw.standard_normal(channels), "residual": dy if residual else None}
-    agree(setup, "batch_norm", arrays, {"out": shape}, 1, 16, relu=relu)
-    outs = {"dx": shape, "dscale": (channels,), "dshift": (channels,)}
-    agree(setup, "batch_norm_grad", {"dy": dy, **common}, outs, count, 16, training=training)
+    common["shift"] = draw.standard_normal(channels)
+    added = draw.standard_normal(shape) if residual else None
+    made = agree(setup, "batch_norm", {**common, "residual": added}, {"out": shape}, 1, 16, relu=relu)
+    outs = {"dx": shape, "dresidual": shape, "dscale": (channels,), "dshift": (channels,)}
+    arrays = {**common, "dy": dy, "y": made["out"].astype(np.float64) if residual else None}
+    agree(setup, "batch_norm_grad", arrays, outs, count, 16, relu=relu, training=training)
+    if count > 1:
+        names = ("mean", "invstd", "running_mean", "running_var")
+        outs = {
+            "out": shape,
+            **dict.fromkeys(names[:2], (channels,)),
+            **{name: np.ones(channels) for name in names[2:]},
+        }
+        del common["mean"], common["invstd"]
+        agree(
+            setup,
+            "batch_norm_training",
+            {**common, "residual": added},
+            outs,
+            count,
+            16,
+            momentum=0.1,
+            eps=1.0,
+            relu=relu,
+        )
 
 
 @examples

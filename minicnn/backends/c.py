@@ -197,30 +197,34 @@ class C(Reference):
 
     # Normalisation
 
-    @kernel("mean", "var")
-    def batch_norm_statistics(self, k: Any, x: Array, mean: Array, var: Array) -> None:
-        N, channels = x.shape[:2]
-        k.batch_norm_statistics(k.p(x), N, channels, _pixels(x), k.p(mean), k.p(var), _Threads.number)
-
-    @kernel("out")
+    @kernel("out", images=("x", "residual", "out"))
     def batch_norm(
         self, k: Any, x: Array, scale: Array, shift: Array, mean: Array, invstd: Array, residual: Array | None, relu: bool,
         out: Array,
     ) -> None:  # fmt: skip
-        N, channels = x.shape[:2]
         k.batch_norm(
-            k.p(x), k.p(scale), k.p(shift), k.p(mean), k.p(invstd), k.p(residual), relu, N, channels, _pixels(x), k.p(out),
-            _Threads.number,
+            k.images(x), k.p(scale), k.p(shift), k.p(mean), k.p(invstd), k.images(residual),
+            _layout(k, x, residual, out), relu, k.images(out), _Threads.number,
         )  # fmt: skip
 
-    @kernel("dx", "dscale", "dshift")
-    def batch_norm_grad(
-        self, k: Any, dy: Array, x: Array, scale: Array, mean: Array, invstd: Array, training: bool,
-        dx: Array | None, dscale: Array, dshift: Array,
+    @kernel("out", "mean", "invstd", "running_mean", "running_var", images=("x", "residual", "out"))
+    def batch_norm_training(
+        self, k: Any, x: Array, scale: Array, shift: Array, residual: Array | None, running_mean: Array | None,
+        running_var: Array | None, momentum: float, eps: float, relu: bool, out: Array, mean: Array, invstd: Array,
     ) -> None:  # fmt: skip
-        N, channels = x.shape[:2]
+        k.batch_norm_training(
+            k.images(x), k.p(scale), k.p(shift), k.images(residual), _layout(k, x, residual, out), relu, eps, momentum,
+            k.images(out), k.p(mean), k.p(invstd), k.changed(running_mean), k.changed(running_var), _Threads.number,
+        )  # fmt: skip
+
+    @kernel("dx", "dresidual", "dscale", "dshift", images=("dy", "x", "y", "dx", "dresidual"))
+    def batch_norm_grad(
+        self, k: Any, dy: Array, x: Array, y: Array | None, scale: Array, shift: Array, mean: Array, invstd: Array,
+        relu: bool, training: bool, dx: Array | None, dresidual: Array | None, dscale: Array, dshift: Array,
+    ) -> None:  # fmt: skip
         k.batch_norm_grad(
-            k.p(dy), k.p(x), k.p(scale), k.p(mean), k.p(invstd), training, N, channels, _pixels(x), k.p(dx), k.p(dscale),
+            k.images(dy), k.images(x), k.images(y), k.p(scale), k.p(shift), k.p(mean), k.p(invstd),
+            _layout(k, x, None, y, dy, dx, dresidual), relu, training, k.images(dx), k.images(dresidual), k.p(dscale),
             k.p(dshift), _Threads.number,
         )  # fmt: skip
 
@@ -319,6 +323,15 @@ class C(Reference):
             w.size,
             _Threads.number,
         )
+
+
+def _layout(
+    k: Any, x: Array, residual: Array | None, y: Array | None, dy: Array | None = None, dx: Array | None = None,
+    dresidual: Array | None = None,
+) -> Any:  # fmt: skip
+    """Sizes and the steps from image to image, for batch normalisation."""
+    steps = [0 if a is None else a.strides[0] // a.itemsize for a in (x, residual, y, dy, dx, dresidual)]
+    return k.batch_norm_layout(x.shape[0], x.shape[1], _pixels(x), *steps)
 
 
 def _sized(g: sizes.Conv2d, images: Array) -> sizes.Conv2d:

@@ -107,6 +107,7 @@ class Kernels:
         # One table per geometry: what C needs to know of it is worked out once.
         self.conv2d_geometry = functools.lru_cache(4096)(self._conv2d_geometry)
         self.pool2d_geometry = functools.lru_cache(4096)(self._pool2d_geometry)
+        self.batch_norm_layout = functools.lru_cache(4096)(self._batch_norm_layout)
         self.conv2d_room = functools.lru_cache(4096)(self._conv2d_room)
         self.offsets = functools.lru_cache(4096)(self._offsets)
         from_buffer, real_array, null = ffi.from_buffer, self._real, ffi.NULL
@@ -120,6 +121,14 @@ class Kernels:
     def strided(self, x: Array) -> Any:
         """The address of the first element of any array; the caller keeps it alive."""
         return self._ffi.cast(self._pointer, x.__array_interface__["data"][0])
+
+    def images(self, x: Array | None) -> Any:
+        """The address of images that `kernel` let pass as they lie, or NULL."""
+        return self.p(x) if x is None or x.flags.c_contiguous else self.strided(x)
+
+    def changed(self, x: Array | None) -> Any:
+        """The address of what the caller's own array holds and the kernel updates. Raises BufferError for a constant one."""
+        return self.null if x is None else self._ffi.from_buffer(self._real, x, require_writable=True)
 
     def int32(self, x: Array) -> Any:
         return self._ffi.from_buffer(self._int32, np.require(x, np.int32, ["C", "A"]))
@@ -140,6 +149,9 @@ class Kernels:
         values = (g.N, g.C, g.H, g.W, g.R, g.S, g.P, g.Q, *g.stride, *g.padding, g.count_include_pad)
         return self._ffi.new("pool2d_geometry *", values)
 
+    def _batch_norm_layout(self, *values: int) -> Any:
+        return self._ffi.new("batch_norm_layout *", values)
+
     def _conv2d_room(self, name: str, g: sizes.Conv2d, threads: int) -> int:
         """Bytes of scratch for a convolution or one of its gradients."""
         taps = self._ffi.new("int64_t[]", g.R + g.S + g.R * g.S)
@@ -155,11 +167,19 @@ class Kernels:
         return self._ffi.new("int64_t[]", (table // size).reshape(-1).tolist())
 
 
-def kernel(*outputs: str, others: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Any]:
+def _separate(x: Array) -> bool:
+    """Whether each image of x is contiguous, whole elements from the next."""
+    flags = x[:1].flags
+    return bool(flags.c_contiguous and flags.aligned) and x.strides[0] % x.itemsize == 0
+
+
+def kernel(
+    *outputs: str, others: tuple[str, ...] = (), images: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Any]:
     """Make a backend's method of a function (self, k, *arguments).
 
     It is called with the kernels `k` for the arrays' dtype and with contiguous arrays; `outputs` that were not are written
-    back. Where the arrays (but the `others`) do not share float32 or float64, the reference computes.
+    back. Of the `images` only each image must be contiguous: channels of a wider array pass as they lie. Where the arrays (but the `others`) do not share float32 or float64, the reference computes.
     """
 
     def decorate(function: Callable[..., None]) -> Any:
@@ -179,7 +199,7 @@ def kernel(*outputs: str, others: tuple[str, ...] = ()) -> Callable[[Callable[..
                     if value.dtype is not dtype and value.dtype != dtype and name not in others:
                         k = None
                     flags = value.flags
-                    if not (flags.c_contiguous and flags.aligned):
+                    if not (flags.c_contiguous and flags.aligned) and not (name in images and _separate(value)):
                         copies = copies or list(args)
                         copies[names.index(name)] = copy = pool.empty(value.shape, value.dtype)
                         np.copyto(copy, value)

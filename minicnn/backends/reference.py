@@ -181,12 +181,6 @@ class Reference(Windows):
 
     # Normalisation
 
-    def batch_norm_statistics(self, x: Array, mean: Array, var: Array) -> None:
-        """Mean and (biased) variance of x (N, C, ...) per channel, each (C,)."""
-        axes = (0, *range(2, x.ndim))
-        self.xp.mean(x, axis=axes, out=mean)
-        self.xp.mean(self.xp.square(x - _per_channel(mean, x)), axis=axes, out=var)
-
     def batch_norm(
         self, x: Array, scale: Array, shift: Array, mean: Array, invstd: Array, residual: Array | None, relu: bool,
         out: Array,
@@ -201,15 +195,42 @@ class Reference(Windows):
         if relu:
             self.relu(out, out=out)
 
-    def batch_norm_grad(
-        self, dy: Array, x: Array, scale: Array, mean: Array, invstd: Array, training: bool,
-        dx: Array | None, dscale: Array, dshift: Array,
+    def batch_norm_training(
+        self, x: Array, scale: Array, shift: Array, residual: Array | None, running_mean: Array | None,
+        running_var: Array | None, momentum: float, eps: float, relu: bool, out: Array, mean: Array, invstd: Array,
     ) -> None:  # fmt: skip
-        """Gradients of batch_norm without residual and ReLU. With `training`, mean and invstd came from x itself.
+        """batch_norm with the statistics of x (N, C, ...), given back as mean and invstd = (variance + eps)**-0.5, (C,).
 
+        The running statistics, where given, move towards the batch's: running += momentum*(batch - running), with the
+        unbiased variance. There are at least two numbers in a channel.
+        """
+        axes, count = (0, *range(2, x.ndim)), x.size // max(1, x.shape[1])
+        self.xp.mean(x, axis=axes, out=mean)
+        var = self.xp.mean(self.xp.square(x - _per_channel(mean, x)), axis=axes, dtype=mean.dtype)
+        invstd[...] = (var + eps) ** -0.5
+        for running, batch in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
+            if running is not None:
+                running[...] = (1 - momentum) * running + momentum * batch
+        self.batch_norm(x, scale, shift, mean, invstd, residual, relu, out)
+
+    def batch_norm_grad(
+        self, dy: Array, x: Array, y: Array | None, scale: Array, shift: Array, mean: Array, invstd: Array,
+        relu: bool, training: bool, dx: Array | None, dresidual: Array | None, dscale: Array, dshift: Array,
+    ) -> None:  # fmt: skip
+        """Gradients of batch_norm. With `training`, mean and invstd came from x itself.
+
+        relu: ReLU followed: dy counts only where its output y was positive; without y (there was no residual) it is
+        computed again. dresidual: what of dy counts. dx and dresidual may be None.
         Source: Ioffe and Szegedy 2015, arXiv:1502.03167, section 3.
         """
         axes, count = (0, *range(2, x.ndim)), x.size // max(1, x.shape[1])
+        if relu:
+            if y is None:
+                y = self.empty(x.shape, x.dtype)
+                self.batch_norm(x, scale, shift, mean, invstd, None, False, y)
+            dy = dy * (y > 0)
+        if dresidual is not None:
+            self.xp.copyto(dresidual, dy)
         normal = (x - _per_channel(mean, x)) * _per_channel(invstd, x)
         self.xp.sum(dy, axis=axes, out=dshift)
         self.xp.sum(dy * normal, axis=axes, out=dscale)

@@ -21,18 +21,51 @@ from .reduction import sum as _sum
 def _batch_norm(kernels, needs, x, scale, shift, residual, mean, invstd, *, training, eps, relu):
     y = kernels.empty(x.shape, x.dtype)
     kernels.batch_norm(x, scale, shift, mean, invstd, residual, relu, out=y)
-    return y, [x, scale, mean, invstd, y if relu else None], _batch_norm_backward
+    return y, _kept(x, scale, shift, residual, mean, invstd, y, relu), _batch_norm_backward
+
+
+@differentiable
+def _batch_norm_training(kernels, needs, x, scale, shift, residual, running_mean, running_var, *, momentum, eps, relu):
+    y = kernels.empty(x.shape, x.dtype)
+    mean, invstd = kernels.empty(scale.shape, x.dtype), kernels.empty(scale.shape, x.dtype)
+    kernels.batch_norm_training(
+        x, scale, shift, residual, running_mean, running_var, momentum, eps, relu, out=y, mean=mean, invstd=invstd
+    )
+    return y, _kept(x, scale, shift, residual, mean, invstd, y, relu), _batch_norm_training_backward
+
+
+def _kept(x, scale, shift, residual, mean, invstd, y, relu):
+    """What the backward needs. Where ReLU cut off it sees from x, unless a residual came between."""
+    return [x, scale, shift, mean, invstd, y if relu and residual is not None else None]
 
 
 def _batch_norm_backward(saved, dy, needs, *, training, eps, relu):
-    x, scale, mean, invstd, y = saved
-    if relu:
-        dy = relu_grad(dy, y)
-    dx, dscale, dshift = _batch_norm_grad(dy, x, scale, mean, invstd, training=training, eps=eps, need_dx=needs[0])
-    return dx, dscale, dshift, dy if needs[3] else None, None, None
+    x, scale, shift, mean, invstd, y = saved
+    masked = relu and needs[3]
+    dx, dresidual, dscale, dshift = _batch_norm_grad(
+        dy,
+        x,
+        y,
+        scale,
+        shift,
+        mean,
+        invstd,
+        relu=relu,
+        training=training,
+        eps=eps,
+        need_dx=needs[0],
+        need_masked=masked,
+    )
+    return dx, dscale, dshift, (dresidual if masked else dy) if needs[3] else None, None, None
 
 
-def _batch_norm_grad_composed(dy, x, scale, mean, invstd, *, training, eps, need_dx):
+def _batch_norm_training_backward(saved, dy, needs, *, momentum, eps, relu):
+    return _batch_norm_backward(saved, dy, needs, training=True, eps=eps, relu=relu)
+
+
+def _batch_norm_grad_composed(
+    dy, x, y, scale, shift, mean, invstd, *, relu, training, eps, need_dx, need_masked
+):  # fmt: skip
     """The gradients spelled out, so that they can be differentiated: mean and variance are functions of x again."""
     axes = (0, *range(2, x.ndim))
     column = (1, -1, *(1,) * (x.ndim - 2))
@@ -41,29 +74,27 @@ def _batch_norm_grad_composed(dy, x, scale, mean, invstd, *, training, eps, need
         distance = x - _mean(x, axes, keepdims=True)
         inverse = power(_mean(distance * distance, axes, keepdims=True) + eps, -0.5)
         normal = distance * inverse
-        pull = _mean(dy, axes, keepdims=True) + normal * _mean(dy * normal, axes, keepdims=True)
-        dx = slope * inverse * (dy - pull)
     else:
         inverse = invstd.reshape(column)
         normal = (x - mean.reshape(column)) * inverse
-        dx = slope * inverse * dy
-    return dx, _sum(dy * normal, axes), _sum(dy, axes)
+    if relu:
+        dy = relu_grad(dy, (normal * slope + shift.reshape(column)).detach() if y is None else y)
+    dx = slope * inverse * dy
+    if training:
+        dx = (
+            slope * inverse * (dy - (_mean(dy, axes, keepdims=True) + normal * _mean(dy * normal, axes, keepdims=True)))
+        )
+    return dx, dy, _sum(dy * normal, axes), _sum(dy, axes)
 
 
 @first_order(_batch_norm_grad_composed)
-def _batch_norm_grad(kernels, dy, x, scale, mean, invstd, *, training, eps, need_dx):
-    dx = kernels.empty(x.shape, x.dtype) if need_dx else None
+def _batch_norm_grad(
+    kernels, dy, x, y, scale, shift, mean, invstd, *, relu, training, eps, need_dx, need_masked
+):  # fmt: skip
+    dx, dresidual = (kernels.empty(x.shape, x.dtype) if need else None for need in (need_dx, need_masked))
     dscale, dshift = kernels.empty(scale.shape, x.dtype), kernels.empty(scale.shape, x.dtype)
-    kernels.batch_norm_grad(dy, x, scale, mean, invstd, training, dx, dscale, dshift)
-    return dx, dscale, dshift
-
-
-@differentiable
-def _statistics(kernels, needs, x):
-    """Mean and biased variance per channel: constants here, because the gradient of batch norm goes through x."""
-    mean, var = (kernels.empty(x.shape[1:2], x.dtype) for _ in "mv")
-    kernels.batch_norm_statistics(x, mean, var)
-    return (mean, var), [], None
+    kernels.batch_norm_grad(dy, x, y, scale, shift, mean, invstd, relu, training, dx, dresidual, dscale, dshift)
+    return dx, dresidual, dscale, dshift
 
 
 def batch_norm(
@@ -115,12 +146,9 @@ def batch_norm(
             raise WindowError(  # as where a window does not fit: a larger input helps
                 f"batch_norm: x has shape {x.shape}: training needs more than one value per channel: use a larger batch or .eval()"
             )
-        if count == 0:  # an empty batch: nothing to normalise, and statistics stay
-            mean, var = _constant(x, 0.0), _constant(x, 1.0)
-        else:
-            mean, var = _statistics(x.detach())
-            _move(running_mean, mean, momentum, 1.0)
-            _move(running_var, var, momentum, count / (count - 1))
+        if count:
+            return _train(x, scale, shift, residual, running_mean, running_var, momentum, eps, relu)
+        mean, var = _constant(x, 0.0), _constant(x, 1.0)  # an empty batch: nothing to normalise, and statistics stay
     else:
         mean, var = floating("batch_norm", x, running_mean.detach(), running_var.detach())[1:]  # type: ignore[union-attr]
     invstd = power(var + eps, -0.5)
@@ -133,9 +161,17 @@ def _constant(x: Tensor, value: float) -> Tensor:
     return Tensor(np.full(x.shape[1:2], value, x.dtype), device=x.device)
 
 
-def _move(running: Tensor | None, batch: Tensor, momentum: float, factor: float) -> None:
-    if running is not None and running.device != "meta":
-        running.copy_((1 - momentum) * running.detach() + (momentum * factor) * batch)
+def _train(x, scale, shift, residual, running_mean, running_var, momentum, eps, relu):
+    moved = [running for running in (running_mean, running_var) if running is not None]
+    for running in moved:
+        running._writable("batch_norm: running statistics")
+    y = _batch_norm_training(
+        x, scale, shift, residual, *(running if running is None else running.detach() for running in (running_mean, running_var)),
+        momentum=float(momentum), eps=float(eps), relu=bool(relu),
+    )  # fmt: skip
+    for running in moved:
+        running._changed()
+    return y
 
 
 @differentiable
