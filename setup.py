@@ -1,6 +1,6 @@
 """Build the native kernels: one extension module for each instruction set, from the same sources and the same header.
 
-`minicnn_kernels._c` runs on any processor of its architecture; on x86-64 `_c_avx2` and `_c_avx512` are the same kernels
+`minicnn_kernels._c` runs on any processor of its architecture; on x86-64 `_c_avx2`, `_c_avx512`, ... are the same kernels
 compiled for newer ones. minicnn picks one at run time. Each is a shared object of its own that exports nothing but
 its initialiser, so code for a higher instruction set cannot leak into another. Without a C compiler, and on Windows
 without clang-cl, the install succeeds without them and says so. MINICNN_NO_EXTENSION=1 leaves them out on purpose.
@@ -34,7 +34,9 @@ FLAGS = [
 LEVELS = {
     "_c": [],
     "_c_avx2": ["-march=x86-64-v3"],
-    "_c_avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    "_c_avx512": (avx512 := ["-march=x86-64-v4", "-mprefer-vector-width=512"]),
+    "_c_avx512_bf16": [*avx512, "-mavx512bf16"],
+    "_c_amx": [*avx512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
 }
 LEFT_OUT = """\
 minicnn: the C kernels were left out: {reason}

@@ -39,28 +39,41 @@ typedef struct {
 /* What was compiled: the compiler; OpenMP's version or 0 (then every kernel runs on one thread). */
 const char *minicnn_compiler(void);
 int minicnn_openmp(void);
-/* What this processor can run: 2 AVX-512 (F, BW, CD, DQ, VL), 1 AVX2 and FMA, 0 neither (or not x86-64). */
+/* What this processor and system can run: 4 AMX with bfloat16, 3 AVX512-BF16, 2 AVX-512 (F, BW, CD, DQ, VL), 1 AVX2 and FMA,
+ * 0 none of them (or not x86-64). */
 int minicnn_cpu_level(void);
+/* To be called once before the kernels are: 1 if they may be. What was compiled for AMX asks the system to permit it, Linux alone
+ * so far. */
+int minicnn_ready(void);
+/* The `terms` (below) that serve a precision best here: 0 highest, 1 high, 2 medium. */
+int minicnn_terms(int precision);
 
-/* ---- Matrix products ---- */
+/* ---- Matrix products ----
+ *
+ * terms: how a product of float32 numbers may be computed, here and in convolutions. 0: by float32 multiply-adds. 1, 3 or 6: as
+ * so many products of bfloat16 numbers, exact and summed in float32, where the instruction set has such and it is faster:
+ * the relative error is about 2**-8, 2**-16 or that of float32 (kernels/c/split.h). Where numbers are too large or too small for
+ * that, and for infinities and NaN, it is float32. */
 
 /* out[b] (M, N) = a[b] (M, K) times b[b] (K, N) for `batch` members. Number (m, k) of a lies at offset + m*a_row + k*a_col,
  * likewise b, any strides; out is contiguous. offsets: three numbers for each member, those of a, b and out; or NULL for one
  * member at 0. */
-int64_t matmul_scratch_f32(int64_t batch, int64_t M, int64_t K, int64_t N, int threads);
-int64_t matmul_scratch_f64(int64_t batch, int64_t M, int64_t K, int64_t N, int threads);
+int64_t matmul_scratch_f32(int64_t batch, int64_t M, int64_t K, int64_t N, int terms, int threads);
+int64_t matmul_scratch_f64(int64_t batch, int64_t M, int64_t K, int64_t N, int terms, int threads);
 void matmul_f32(const float *a, const float *b, float *out, int64_t batch, const int64_t *offsets, int64_t M, int64_t K,
-    int64_t N, int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col, void *scratch, int threads);
+    int64_t N, int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col, int terms, void *scratch,
+    int threads);
 void matmul_f64(const double *a, const double *b, double *out, int64_t batch, const int64_t *offsets, int64_t M, int64_t K,
-    int64_t N, int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col, void *scratch, int threads);
+    int64_t N, int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col, int terms, void *scratch,
+    int threads);
 
 /* out (N, O) = x (N, I) times weight (O, I) transposed + bias (O) or NULL, then ReLU if asked. */
-int64_t linear_scratch_f32(int64_t N, int64_t I, int64_t O, int threads);
-int64_t linear_scratch_f64(int64_t N, int64_t I, int64_t O, int threads);
+int64_t linear_scratch_f32(int64_t N, int64_t I, int64_t O, int terms, int threads);
+int64_t linear_scratch_f64(int64_t N, int64_t I, int64_t O, int terms, int threads);
 void linear_f32(const float *x, const float *weight, const float *bias, float *out, int64_t N, int64_t I, int64_t O, int
-    relu, void *scratch, int threads);
+    relu, int terms, void *scratch, int threads);
 void linear_f64(const double *x, const double *weight, const double *bias, double *out, int64_t N, int64_t I, int64_t O, int
-    relu, void *scratch, int threads);
+    relu, int terms, void *scratch, int threads);
 
 /* ---- Convolution ---- */
 
@@ -74,28 +87,28 @@ void col2im_f64(const double *columns, const conv2d_geometry *geometry, double *
 
 /* out (N, K, P, Q) = x correlated with weight, + bias (K) or NULL, then ReLU if asked. For the size of the scratch: `taps` is
  * room for R + S + R*S int64 numbers. */
-int64_t conv2d_scratch_f32(const conv2d_geometry *geometry, void *taps, int threads);
-int64_t conv2d_scratch_f64(const conv2d_geometry *geometry, void *taps, int threads);
+int64_t conv2d_scratch_f32(const conv2d_geometry *geometry, void *taps, int terms, int threads);
+int64_t conv2d_scratch_f64(const conv2d_geometry *geometry, void *taps, int terms, int threads);
 void conv2d_f32(const float *x, const float *weight, const float *bias, const conv2d_geometry *geometry, int relu, float
-    *out, void *scratch, int threads);
+    *out, int terms, void *scratch, int threads);
 void conv2d_f64(const double *x, const double *weight, const double *bias, const conv2d_geometry *geometry, int relu, double
-    *out, void *scratch, int threads);
+    *out, int terms, void *scratch, int threads);
 
 /* out (N, C, H, W): the gradient of x from dy (N, K, P, Q). */
-int64_t conv2d_input_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int threads);
-int64_t conv2d_input_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int threads);
-void conv2d_input_grad_f32(const float *dy, const float *weight, const conv2d_geometry *geometry, float *out, void *scratch,
-    int threads);
-void conv2d_input_grad_f64(const double *dy, const double *weight, const conv2d_geometry *geometry, double *out, void
-    *scratch, int threads);
+int64_t conv2d_input_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int terms, int threads);
+int64_t conv2d_input_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int terms, int threads);
+void conv2d_input_grad_f32(const float *dy, const float *weight, const conv2d_geometry *geometry, float *out, int terms,
+    void *scratch, int threads);
+void conv2d_input_grad_f64(const double *dy, const double *weight, const conv2d_geometry *geometry, double *out, int
+    terms, void *scratch, int threads);
 
 /* out (K, C/G, R, S): the gradient of weight from dy (N, K, P, Q) and x. */
-int64_t conv2d_weight_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int threads);
-int64_t conv2d_weight_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int threads);
-void conv2d_weight_grad_f32(const float *dy, const float *x, const conv2d_geometry *geometry, float *out, void *scratch, int
-    threads);
-void conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geometry *geometry, double *out, void *scratch,
-    int threads);
+int64_t conv2d_weight_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int terms, int threads);
+int64_t conv2d_weight_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int terms, int threads);
+void conv2d_weight_grad_f32(const float *dy, const float *x, const conv2d_geometry *geometry, float *out, int terms, void
+    *scratch, int threads);
+void conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geometry *geometry, double *out, int terms,
+    void *scratch, int threads);
 
 /* out (K): the sum of dy (N, K, L) over all but the channels. */
 void channel_sum_f32(const float *dy, int64_t N, int64_t K, int64_t L, float *out, int threads);

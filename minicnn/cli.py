@@ -103,6 +103,8 @@ def info(
         built = c.build_info()
         line("compiler", built["compiler"])
         line("instruction set", f"{built['isa']}, of {', '.join(built['isas'])}; MINICNN_ISA forces a lower one")
+        split = [f"{level} from {n} of bfloat16" for level, n in built["terms"].items() if n]
+        line("products", ", ".join(split) or "of float32 at every precision")
         line("OpenMP", built["openmp"] or f"not there: one thread: {native.OPENMP_REMEDY}")
     line("CuPy", backends.cupy_version() or "not installed, and not needed: this version has no CUDA kernels")
     missing = [name for name in ("matplotlib", "PIL", "pooch", "safetensors", "tqdm") if not _importable(name)]

@@ -57,30 +57,32 @@ static correlation NAME(input_phase)(const conv2d_geometry *g, int64_t phase_h, 
     };
 }
 
-int64_t NAME(conv2d_scratch)(const conv2d_geometry *g, void *taps, int threads)
+int64_t NAME(conv2d_scratch)(const conv2d_geometry *g, void *taps, int terms, int threads)
 {
     int64_t most = 0;
     correlation c = NAME(forward)(g, taps);
+    c.terms = terms;
     for (int t = 1; t <= threads; t++)
         most = larger(most, NAME(correlate_scratch)(&c, t));
     return NAME(tap_bytes)(g) + most;
 }
 
 void NAME(conv2d)(
-    const real *x, const real *weight, const real *bias, const conv2d_geometry *g, int relu, real *out, void *scratch,
-    int threads)
+    const real *x, const real *weight, const real *bias, const conv2d_geometry *g, int relu, real *out, int terms,
+    void *scratch, int threads)
 {
     correlation c = NAME(forward)(g, scratch);
-    c.x = x, c.w = weight, c.bias = bias, c.relu = relu, c.y = out;
+    c.x = x, c.w = weight, c.bias = bias, c.relu = relu, c.y = out, c.terms = terms;
     NAME(correlate)(&c, (char *)scratch + NAME(tap_bytes)(g), threads);
 }
 
-int64_t NAME(conv2d_input_grad_scratch)(const conv2d_geometry *g, void *taps, int threads)
+int64_t NAME(conv2d_input_grad_scratch)(const conv2d_geometry *g, void *taps, int terms, int threads)
 {
     int64_t most = 0;
     for (int64_t h = 0; h < smaller(g->stride_h, g->H); h++)
         for (int64_t w = 0; w < smaller(g->stride_w, g->W); w++) {
             correlation c = NAME(input_phase)(g, h, w, taps);
+            c.terms = terms;
             for (int t = 1; t <= threads; t++)
                 most = larger(most, NAME(correlate_scratch)(&c, t));
         }
@@ -88,12 +90,12 @@ int64_t NAME(conv2d_input_grad_scratch)(const conv2d_geometry *g, void *taps, in
 }
 
 void NAME(conv2d_input_grad)(
-    const real *dy, const real *weight, const conv2d_geometry *g, real *out, void *scratch, int threads)
+    const real *dy, const real *weight, const conv2d_geometry *g, real *out, int terms, void *scratch, int threads)
 {
     for (int64_t h = 0; h < smaller(g->stride_h, g->H); h++)
         for (int64_t w = 0; w < smaller(g->stride_w, g->W); w++) {
             correlation c = NAME(input_phase)(g, h, w, scratch);
-            c.x = dy, c.w = weight, c.y = out + h * g->W + w;
+            c.x = dy, c.w = weight, c.y = out + h * g->W + w, c.terms = terms;
             NAME(correlate)(&c, (char *)scratch + NAME(tap_bytes)(g), threads);
         }
 }

@@ -16,11 +16,11 @@ typedef struct {
     int64_t C, M, N; /* of one group: channels, filters, and the window's R*S*C numbers */
     int64_t images, lines, blocks_n, blocks_p, parts;
     int64_t height, width; /* of a stripe */
-    int mr;
-    int64_t tiles, slots, stripe, packed_a, per_thread;
+    int mr, terms;
+    int64_t tiles, slots, stripe, kc, packed_a, slot, split, per_thread; /* kc: at most; slot: of a split panel of dy */
 } NAME(shares);
 
-static NAME(shares) NAME(share)(const conv2d_geometry *g, int threads)
+static NAME(shares) NAME(share)(const conv2d_geometry *g, int terms, int threads)
 {
     NAME(shares) s = {.C = g->C / g->G, .M = g->K / g->G};
     s.N = s.C * g->R * g->S;
@@ -32,20 +32,24 @@ static NAME(shares) NAME(share)(const conv2d_geometry *g, int threads)
     s.parts = g->G >= threads ? 1 : larger(1, smaller(s.blocks_n * s.blocks_p, ceil_div(threads, g->G)));
     s.height = (s.lines - 1) * g->stride_h + (g->R - 1) * g->dilation_h + 1;
     s.width = (g->Q - 1) * g->stride_w + (g->S - 1) * g->dilation_w + 1;
-    s.mr = NAME(panel_rows)(s.M);
+    s.terms = NAME(terms_for)(terms, s.M, pixels);
+    s.mr = NAME(panel_rows)(s.M, s.terms);
     s.tiles = round_up(s.M, s.mr) * round_up(s.N, NR);
     s.slots = s.parts > 1 ? g->G * s.parts : threads;
     s.stripe = round_up(s.images * s.height * s.width * s.C + LANES, LINE);
+    s.kc = s.terms > 1 ? KC / 2 : KC; /* as in block_length */
     s.packed_a = round_up(KC * s.M, LINE);
-    s.per_thread = s.stripe + s.packed_a + KC * NR + LINE + round_up(KC * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
+    s.slot = NAME(split_slot)(s.terms, s.mr, s.kc);
+    s.split = ceil_div(s.M, s.mr) * s.slot + (s.terms ? parts_of(s.terms) * NAME(part_b)(KC) : 0);
+    s.per_thread = s.stripe + s.packed_a + s.split + KC * NR + LINE + round_up(KC * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
     return s;
 }
 
-int64_t NAME(conv2d_weight_grad_scratch)(const conv2d_geometry *g, UNUSED void *taps, int threads)
+int64_t NAME(conv2d_weight_grad_scratch)(const conv2d_geometry *g, UNUSED void *taps, int terms, int threads)
 {
     int64_t most = 0;
     for (int t = 1; t <= threads; t++) {
-        NAME(shares) s = NAME(share)(g, t);
+        NAME(shares) s = NAME(share)(g, terms, t);
         most = larger(most, s.slots * s.tiles + t * s.per_thread);
     }
     return most * REAL_BYTES + 4096;
@@ -78,11 +82,16 @@ static void NAME(add_block)(
     const real *dy, const conv2d_geometry *g, const NAME(shares) *s, int64_t group, int64_t n0, int64_t n1, int64_t p0,
     int64_t p1, const real *stripe, real *tiles, real *scratch, int *started)
 {
-    real *packed_a = scratch, *packed_b = packed_a + s->packed_a;
+    real *packed_a = scratch, *packed_b = packed_a + s->packed_a + s->split;
+    pair *split_a = (pair *)(packed_a + s->packed_a), *split_b = split_a + ceil_div(s->M, s->mr) * s->slot;
     int64_t *at_x = (int64_t *)(packed_b + KC * NR + LINE), area = (p1 - p0) * g->Q;
     columns window = {g->S, s->C, g->dilation_h * s->width * s->C, g->dilation_w * s->C, 1};
     window = NAME(merged)(window);
-    int64_t pixels = (n1 - n0) * (p1 - p0) * g->Q, blocks = ceil_div(pixels, KC), kc_most = ceil_div(pixels, larger(blocks, 1));
+    int64_t pixels = (n1 - n0) * (p1 - p0) * g->Q, blocks = ceil_div(pixels, s->kc), kc_most = ceil_div(pixels, larger(blocks, 1));
+    if (s->terms) {
+        kc_most = round_up(kc_most, STEP);
+        dot_begin();
+    }
     for (int64_t first = 0; first < pixels; first += kc_most) {
         int64_t kc = smaller(kc_most, pixels - first), q = first % g->Q, line = first / g->Q;
         int64_t p = line % (p1 - p0), n = line / (p1 - p0);
@@ -104,15 +113,21 @@ static void NAME(add_block)(
                 const real *from = dy + ((n0 + image) * g->K + group * s->M + m) * g->P * g->Q + p0 * g->Q + pixel;
                 NAME(turn)(from, g->P * g->Q, mr, length, panel + k * mr, mr, (kc - k) * mr, 0);
             }
+            if (s->terms)
+                NAME(split_a)(s->terms, panel, mr, kc, split_a + m / s->mr * s->slot);
         }
         real *tile = tiles;
         for (int64_t j = 0; j < s->N; j += NR) {
             NAME(pack_b)(stripe, (rows_of){at_x, 0}, 0, kc, &window, j, smaller(NR, s->N - j), 1, packed_b);
+            reach b = s->terms ? NAME(split_b)(s->terms, packed_b, kc, split_b) : NOTHING;
             for (int64_t m = 0; m < s->M; m += s->mr, tile += s->mr * NR)
-                NAME(micro)((int)smaller(s->mr, s->M - m), kc, packed_a + m * kc, packed_b, tile, *started);
+                NAME(panel_product)(s->terms, (int)smaller(s->mr, s->M - m), kc, packed_a + m * kc,
+                                    split_a + m / s->mr * s->slot, packed_b, split_b, b, tile, *started);
         }
         *started = 1;
     }
+    if (s->terms)
+        dot_end();
 }
 
 /* out[k][c][r][s] of one filter: the sum over the parts of their tiles. */
@@ -132,10 +147,10 @@ static void NAME(gather_filter)(
 }
 
 void NAME(conv2d_weight_grad)(
-    const real *dy, const real *x, const conv2d_geometry *g, real *out, void *scratch, int threads)
+    const real *dy, const real *x, const conv2d_geometry *g, real *out, int terms, void *scratch, int threads)
 {
     threads = team(threads, g->N * g->K * g->P * g->Q * (g->C / g->G) * g->R * g->S, 100000);
-    NAME(shares) s = NAME(share)(g, threads);
+    NAME(shares) s = NAME(share)(g, terms, threads);
     real *all_tiles = scratch, *private = all_tiles + s.slots * s.tiles;
     int64_t blocks = s.blocks_n * s.blocks_p;
 #pragma omp parallel num_threads(threads) if (threads > 1)

@@ -21,7 +21,7 @@ typedef struct {
     real *y;
     int64_t y_image, y_m, y_row, y_col; /* group strides are M*y_m */
     const real *bias;                   /* (G*M,) or NULL */
-    int relu;
+    int relu, terms;
 } NAME(correlation);
 
 /* How it is cut. A stripe holds, for each image and channel, phases_h x phases_w planes of `height` x `width`. */
@@ -29,9 +29,9 @@ typedef struct {
     int64_t K, kc, direct, images, lines; /* a job's block: this many images, or lines of one image */
     int64_t blocks_n, blocks_p;
     int64_t first_down, first_across, phases_h, phases_w, height, width, plane, channel, image;
-    int mr;
+    int mr, terms;
     int64_t filters, groups; /* packed at a time */
-    int64_t tables, packed, stripe, per_thread;
+    int64_t tables, packed, split, stripe, per_thread; /* split: of one group */
 } NAME(layout);
 
 #define correlation NAME(correlation)
@@ -86,21 +86,23 @@ static layout NAME(lay_out)(const correlation *c, int threads)
         l.image = c->C * l.channel;
         l.stripe = round_up(l.images * l.image + LANES, LINE);
     }
-    l.mr = NAME(panel_rows)(c->M);
+    l.terms = NAME(terms_for)(c->terms, c->M, l.K);
+    l.mr = NAME(panel_rows)(c->M, l.terms);
     int64_t most = larger(8, smaller(1024, (1 << 22) / larger(l.K, 1)) / l.mr) * l.mr;
     l.filters = smaller(round_up(c->M, l.mr), most);
     l.groups = l.filters >= c->M ? larger(1, smaller(c->G, (1 << 20) / larger(1, l.filters * l.K))) : 1;
-    l.kc = NAME(block_length)(l.filters, l.K, 1);
+    l.kc = NAME(block_length)(l.filters, l.K, 1, l.terms);
     l.tables = round_up(2 * l.K * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
     l.packed = round_up(l.groups * l.filters * l.K, LINE);
-    l.per_thread = l.stripe + round_up(NAME(multiply_scratch)(l.filters, l.K), LINE);
+    l.split = NAME(split_room)(l.filters, l.K, l.mr, l.kc, l.terms);
+    l.per_thread = l.stripe + round_up(NAME(multiply_scratch)(l.filters, l.K, l.terms), LINE);
     return l;
 }
 
 UNUSED static int64_t NAME(correlate_scratch)(const correlation *c, int threads)
 {
     layout l = NAME(lay_out)(c, threads);
-    return (l.tables + l.packed + threads * l.per_thread) * REAL_BYTES + 4096;
+    return (l.tables + l.packed + l.groups * l.split + threads * l.per_thread) * REAL_BYTES + 4096;
 }
 
 /* Fill a stripe with what a block of images n0 .. n1 - 1 and lines p0 .. p1 - 1 will see. */
@@ -166,7 +168,7 @@ static void NAME(correlate)(const correlation *c, void *scratch, int threads)
     threads = team(threads, c->N * c->G * c->M * c->P * c->Q * larger(8, c->C * c->R * c->S), 100000);
     layout l = NAME(lay_out)(c, threads);
     int64_t *rows = scratch, *taps = rows + l.K;
-    real *packed = (real *)scratch + l.tables, *private = packed + l.packed;
+    real *packed = (real *)scratch + l.tables, *split = packed + l.packed, *private = split + l.groups * l.split;
     rows_of w_ks = {NAME(fill_tables)(c, &l, rows, taps) ? NULL : taps, 1};
     columns from = l.direct ? (columns){c->P, c->Q, c->G * c->C * c->H * c->W, c->W, 1}
                             : (columns){l.lines, c->Q, l.image, l.width, 1};
@@ -184,6 +186,8 @@ static void NAME(correlate)(const correlation *c, void *scratch, int threads)
                 int64_t group = job / panels, first = job % panels * l.mr;
                 NAME(pack_a)(c->w + (g0 + group) * c->w_group + m0 * c->w_m, c->w_m, w_ks, first,
                              (int)smaller(l.mr, filters - first), filters, l.K, l.kc, packed + group * l.filters * l.K);
+                NAME(split_panels)(packed + group * l.filters * l.K, first, l.mr, filters, l.K, l.kc, l.terms,
+                                   (pair *)(split + group * l.split));
             }
 #pragma omp for schedule(dynamic)
             for (int64_t job = 0; job < groups * blocks * m_jobs; job++) {
@@ -198,7 +202,8 @@ static void NAME(correlate)(const correlation *c, void *scratch, int threads)
                 }
                 int64_t filter = (g0 + group) * c->M + m0;
                 product p = {
-                    .packed = packed + group * l.filters * l.K, .mr = l.mr, .M = filters, .K = l.K, .kc = l.kc,
+                    .packed = packed + group * l.filters * l.K, .split = (pair *)(split + group * l.split),
+                    .terms = l.terms, .mr = l.mr, .M = filters, .K = l.K, .kc = l.kc,
                     .b = b, .ks = {rows, 0}, .from = from, .slack = !l.direct,
                     .c = c->y + n0 * c->y_image + filter * c->y_m + p0 * c->y_row, .c_row = c->y_m, .to = to,
                     .row_bias = c->bias ? c->bias + filter : NULL, .relu = c->relu,

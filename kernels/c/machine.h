@@ -9,7 +9,7 @@
 
 /* Bytes of a vector register, and the rows of a register tile: MR x 2 vectors of sums, 2 of B and a broadcast of A
  * must fit the register file (32 registers with AVX-512 and on arm64, else 16). */
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(MINICNN_EMULATE_AMX)
 #define VECTOR_BYTES 64
 #define MR 14
 #elif defined(__AVX2__)

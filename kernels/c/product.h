@@ -10,7 +10,8 @@ INLINE int64_t NAME(widening)(int64_t M, int64_t step) { return M <= 2 * MR && s
 
 typedef struct {
     const real *packed; /* A, by pack_a: panels of mr rows in blocks of kc */
-    int mr;
+    const pair *split;  /* the same by split_panels, if terms is not 0 */
+    int mr, terms;
     int64_t M, K, kc;
     const real *b;
     rows_of ks;
@@ -26,17 +27,38 @@ typedef struct {
 #define product NAME(product)
 
 /* The length of the blocks that cut K most evenly, for panels of a matrix of M rows and columns of B one `step` apart. */
-UNUSED static int64_t NAME(block_length)(int64_t M, int64_t K, int64_t step)
+UNUSED static int64_t NAME(block_length)(int64_t M, int64_t K, int64_t step, int terms)
 {
     int64_t most = KC / NAME(widening)(M, step);
+    if (terms) /* whole steps; and the parts of two panels go where two panels of float32 went */
+        return round_up(ceil_div(K, ceil_div(K, larger(STEP, terms == 1 ? most : most / 2))), STEP);
     return larger(1, ceil_div(K, larger(1, ceil_div(K, most))));
 }
 
-/* Numbers of scratch that one thread needs to multiply M rows over K. */
-UNUSED static int64_t NAME(multiply_scratch)(int64_t M, int64_t K)
+/* Room, in reals, for what split_panels makes of M rows over K. */
+UNUSED static int64_t NAME(split_room)(int64_t M, int64_t K, int mr, int64_t kc, int terms)
 {
-    int64_t rows = round_up(M, NAME(panel_rows)(M)), few = 2 * MR * NC * WIDE; /* for few rows, or few that are left over */
-    return KC * NR + LINE + (NAME(block_length)(M, K, 1) < K ? larger(few, rows * NC) : 0);
+    return terms ? ceil_div(M, mr) * ceil_div(K, kc) * NAME(split_slot)(terms, mr, kc) : 0;
+}
+
+/* Split the panel of rows m0 .. of the M rows of A that pack_a has packed. Blocks of kc follow each other, in each the panels. */
+UNUSED static void NAME(split_panels)(
+    const real *packed, int64_t m0, int mr, int64_t M, int64_t K, int64_t kc, int terms, pair *split)
+{
+    int64_t slot = NAME(split_slot)(terms, mr, kc), panels = ceil_div(M, mr);
+    for (int64_t k0 = 0, block = 0; terms && k0 < K; k0 += kc, block++) {
+        int64_t length = smaller(kc, K - k0);
+        NAME(split_a)(terms, packed + k0 * M + m0 * length, (int)smaller(mr, M - m0), length,
+                      split + (block * panels + m0 / mr) * slot);
+    }
+}
+
+/* Numbers of scratch that one thread needs to multiply M rows over K. */
+UNUSED static int64_t NAME(multiply_scratch)(int64_t M, int64_t K, int terms)
+{
+    int64_t rows = round_up(M, NAME(panel_rows)(M, terms)), few = 2 * TALL * NC * WIDE; /* for few rows, or few left over */
+    int64_t split = terms ? parts_of(terms) * NAME(part_b)(KC) : 0;
+    return KC * NR + LINE + split + (NAME(block_length)(M, K, 1, terms) < K ? larger(few, rows * NC) : 0);
 }
 
 /* max(v, 0) that keeps a NaN. */
@@ -78,8 +100,12 @@ static void NAME(write_tile)(const product *p, real *tile, int64_t m0, int mr, i
 /* Columns j0 .. j1 - 1 of the panels panel0 .. panel1 - 1. scratch: multiply_scratch numbers, aligned to LINE. */
 UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t panel1, int64_t j0, int64_t j1, real *scratch)
 {
-    real *packed_b = scratch, *tiles = scratch + KC * NR + LINE;
-    real one_tile[MR * NR] __attribute__((aligned(LINE)));
+    real *packed_b = scratch, *split_b = packed_b + KC * NR + LINE;
+    real *tiles = split_b + (p->terms ? parts_of(p->terms) * NAME(part_b)(KC) : 0);
+    real one_tile[TALL * NR] __attribute__((aligned(LINE)));
+    int64_t slot = NAME(split_slot)(p->terms, p->mr, p->kc), panels = ceil_div(p->M, p->mr);
+    if (p->terms)
+        dot_begin();
     int64_t nc = NC * NAME(widening)(p->M, p->from.step), blocks = larger(1, ceil_div(p->K, p->kc));
     for (int64_t j = j0; j < j1; j += nc) {
         int64_t count = smaller(nc, j1 - j);
@@ -92,10 +118,13 @@ UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t pane
                 int64_t width = smaller(NR, count - jr);
                 int found = NAME(find_runs)(&p->to, j + jr, width, runs);
                 NAME(pack_b)(p->b, p->ks, k0, kc, &p->from, j + jr, width, p->slack, packed_b);
+                reach b = p->terms ? NAME(split_b)(p->terms, packed_b, kc, (pair *)split_b) : NOTHING;
                 for (int64_t panel = panel0; panel < panel1; panel++) {
                     int64_t m0 = panel * p->mr;
                     int mr = (int)smaller(p->mr, p->M - m0);
-                    NAME(micro)(mr, kc, p->packed + k0 * p->M + m0 * kc, packed_b, tile, block > 0);
+                    NAME(panel_product)(p->terms, mr, kc, p->packed + k0 * p->M + m0 * kc,
+                                        p->split + (block * panels + panel) * slot, packed_b, (pair *)split_b, b, tile,
+                                        block > 0);
                     if (block == blocks - 1)
                         NAME(write_tile)(p, tile, m0, mr, j + jr, runs, found);
                     if (blocks > 1)
@@ -104,4 +133,6 @@ UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t pane
             }
         }
     }
+    if (p->terms)
+        dot_end();
 }

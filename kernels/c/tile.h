@@ -263,5 +263,40 @@ static __attribute__((noinline)) void NAME(micro)(int mr, int64_t kc, const real
 #undef ROWS
 }
 
+#include "split.h"
+
 /* The height of the panels that cut M rows most evenly. */
-UNUSED static int NAME(panel_rows)(int64_t M) { return (int)ceil_div(larger(M, 1), ceil_div(larger(M, 1), MR)); }
+UNUSED static int NAME(panel_rows)(int64_t M, int terms)
+{
+    int64_t most = terms ? TALL : MR, rows = ceil_div(larger(M, 1), ceil_div(larger(M, 1), most));
+    return (int)(terms && TALL > MR ? round_up(rows, 16) : rows);
+}
+
+/* tile (mr x NR) = or += panel of A times panel of B, from their parts where there are any and both panels fit: `slot` is what
+ * split_a made of a, and `split` and `reach_b` what split_b made of b. */
+UNUSED static void NAME(panel_product)(
+    int terms, int mr, int64_t kc, const real *a, UNUSED const pair *slot, const real *b, UNUSED const pair *split,
+    UNUSED reach reach_b, real *tile, int add)
+{
+#if SPLIT
+    reach reach_a;
+    if (terms)
+        memcpy(&reach_a, slot, sizeof(reach));
+    if (terms && fit(reach_a, reach_b)) {
+        dot(terms, mr, kc, slot + LINE / 4, NAME(part_a)(mr, kc), split, NAME(part_b)(kc), tile, add);
+        return;
+    }
+#endif
+    if (TALL == MR || mr <= MR) {
+        NAME(micro)(mr, kc, a, b, tile, add);
+        return;
+    }
+    real rows[MR * KC]; /* a panel of split numbers may be too tall for micro */
+    for (int first = 0; first < mr; first += MR) {
+        int n = (int)smaller(MR, mr - first);
+        for (int64_t k = 0; k < kc; k++)
+            for (int i = 0; i < n; i++)
+                rows[k * n + i] = a[k * mr + first + i];
+        NAME(micro)(n, kc, rows, b, tile + first * NR, add);
+    }
+}

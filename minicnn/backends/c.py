@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import geometry as sizes
 from ..random import Key
+from . import PRECISIONS, get_precision
 from .native import Kernels, built, choose, default_threads, kernel, module
 from .reference import Array, Reference
 
@@ -53,6 +54,8 @@ class C(Reference):
         """level: an instruction set, one of `usable()`."""
         super().__init__(np)
         self.level, self.module = level, module(level)
+        self.terms = {name: int(self.module.lib.minicnn_terms(i)) for i, name in enumerate(PRECISIONS)}
+        """For each precision the terms, see `minicnn.h`, that the matrix products compute."""
         self.kernels = {
             np.dtype(np.float32): Kernels(self.module, "_f32", "float"),
             np.dtype(np.float64): Kernels(self.module, "_f64", "double"),
@@ -107,8 +110,9 @@ class C(Reference):
         if out.ndim > 2:
             batch = out.size // (M * N)
             offsets = k.offsets(out.shape[:-2], *[(x.shape[:-2], x.strides[:-2]) for x in (a, b, out)], out.itemsize)
-        scratch = k.scratch(k.matmul_scratch(batch, M, K, N, threads))
-        k.matmul(a_at, b_at, k.p(out), batch, offsets, M, K, N, a_row, a_col, b_row, b_col, scratch, threads)
+        terms = self.terms[get_precision()]
+        scratch = k.scratch(k.matmul_scratch(batch, M, K, N, terms, threads))
+        k.matmul(a_at, b_at, k.p(out), batch, offsets, M, K, N, a_row, a_col, b_row, b_col, terms, scratch, threads)
 
     matmul.is_native = True  # type: ignore[attr-defined]
 
@@ -116,10 +120,10 @@ class C(Reference):
     def linear(self, k: Any, x: Array, weight: Array, bias: Array | None, relu: bool, out: Array) -> None:
         if not out.size:
             return
-        threads = _Threads.number
+        terms, threads = self.terms[get_precision()], _Threads.number
         (N, I), O = x.shape, len(weight)
-        scratch = k.scratch(k.linear_scratch(N, I, O, threads))
-        k.linear(k.p(x), k.p(weight), k.p(bias), k.p(out), N, I, O, relu, scratch, threads)
+        scratch = k.scratch(k.linear_scratch(N, I, O, terms, threads))
+        k.linear(k.p(x), k.p(weight), k.p(bias), k.p(out), N, I, O, relu, terms, scratch, threads)
 
     # Convolution
 
@@ -139,23 +143,23 @@ class C(Reference):
     ) -> None:
         if not out.size:
             return
-        threads = _Threads.number
-        scratch = k.scratch(k.conv2d_room("conv2d", geometry, threads))
-        k.conv2d(k.p(x), k.p(weight), k.p(bias), k.conv2d_geometry(geometry), relu, k.p(out), scratch, threads)
+        terms, threads = self.terms[get_precision()], _Threads.number
+        scratch = k.scratch(k.conv2d_room("conv2d", geometry, terms, threads))
+        k.conv2d(k.p(x), k.p(weight), k.p(bias), k.conv2d_geometry(geometry), relu, k.p(out), terms, scratch, threads)
 
     @kernel("out")
     def conv2d_input_grad(self, k: Any, dy: Array, weight: Array, geometry: sizes.Conv2d, out: Array) -> None:
         if not out.size:
             return
-        threads = _Threads.number
-        scratch = k.scratch(k.conv2d_room("conv2d_input_grad", geometry, threads))
-        k.conv2d_input_grad(k.p(dy), k.p(weight), k.conv2d_geometry(geometry), k.p(out), scratch, threads)
+        terms, threads = self.terms[get_precision()], _Threads.number
+        scratch = k.scratch(k.conv2d_room("conv2d_input_grad", geometry, terms, threads))
+        k.conv2d_input_grad(k.p(dy), k.p(weight), k.conv2d_geometry(geometry), k.p(out), terms, scratch, threads)
 
     @kernel("out")
     def conv2d_weight_grad(self, k: Any, dy: Array, x: Array, geometry: sizes.Conv2d, out: Array) -> None:
-        threads = _Threads.number
-        scratch = k.scratch(k.conv2d_room("conv2d_weight_grad", geometry, threads))
-        k.conv2d_weight_grad(k.p(dy), k.p(x), k.conv2d_geometry(geometry), k.p(out), scratch, threads)
+        terms, threads = self.terms[get_precision()], _Threads.number
+        scratch = k.scratch(k.conv2d_room("conv2d_weight_grad", geometry, terms, threads))
+        k.conv2d_weight_grad(k.p(dy), k.p(x), k.conv2d_geometry(geometry), k.p(out), terms, scratch, threads)
 
     @kernel("out")
     def channel_sum(self, k: Any, dy: Array, out: Array) -> None:
@@ -369,7 +373,10 @@ def load() -> C:
 
 
 def build_info() -> dict[str, Any]:
-    """What was built and what is in use: compiler, openmp (its version or 0), isas, isa, threads. Raises BackendError."""
+    """What was built and what is in use: compiler, openmp (its version or 0), isas, isa, terms, threads. Raises BackendError.
+
+    terms: for each precision how many products of bfloat16 numbers make up one of float32 numbers; 0: none.
+    """
     c = load()
     lib = c.module.lib
     return {
@@ -377,5 +384,6 @@ def build_info() -> dict[str, Any]:
         "openmp": int(lib.minicnn_openmp()),
         "isas": built(),
         "isa": c.level,
+        "terms": dict(c.terms),
         "threads": get_num_threads() if lib.minicnn_openmp() else 1,
     }

@@ -1,6 +1,6 @@
 """How the C backend meets its kernels: which extension module serves, and how arrays are handed to C.
 
-`minicnn_kernels._c` runs on any processor; `_c_avx2` and `_c_avx512` hold the same kernels for newer ones.
+`minicnn_kernels._c` runs on any processor; `_c_avx2`, `_c_avx512`, ... hold the same kernels for newer ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from .reference import Array, Reference
 
 _Batch = tuple[sizes.Shape, sizes.Shape]
 """Shape and strides, in bytes, of the leading axes of an operand."""
-LEVELS = {"generic": "_c", "avx2": "_c_avx2", "avx512": "_c_avx512"}
+LEVELS = {
+    "generic": "_c",
+    "avx2": "_c_avx2",
+    "avx512": "_c_avx512",
+    "avx512_bf16": "_c_avx512_bf16",
+    "amx": "_c_amx",
+}
 """The instruction sets, lowest first, and the modules that were compiled for them."""
 
 REMEDY = (
@@ -64,13 +70,36 @@ def built() -> list[str]:
 
 
 def usable() -> list[str]:
-    """The instruction sets that were compiled and that this processor has. Raises BackendError if there are none."""
+    """The instruction sets that were compiled and that may be used here. Raises BackendError if there are none."""
     try:
         highest = module("generic").lib.minicnn_cpu_level()
     except ImportError as error:
         raise BackendError(f"backend c: the C kernels are not built ({error}): {REMEDY}") from None
     levels = list(LEVELS)[: highest + 1]
-    return [level for level in built() if level in levels]
+    return [level for level in built() if level in levels and _ready(level)]
+
+
+@functools.cache
+def _ready(level: str) -> bool:
+    """Whether a module loads, the system permits its instructions, and those for split numbers compute what they should."""
+    try:
+        lib = module(level).lib
+    except ImportError:
+        return False
+    split = {lib.minicnn_terms(precision) for precision in range(3)} - {0}
+    return bool(lib.minicnn_ready()) and all(_multiplies(module(level), terms) for terms in split)
+
+
+def _multiplies(module: Any, terms: int) -> bool:
+    """Whether a product of small whole numbers, which is exact at any precision, comes out right."""
+    M, K, N = 70, 300, 75
+    k = Kernels(module, "_f32", "float")
+    a = np.arange(M * K, dtype=np.float32).reshape(M, K) % 61 - 30
+    b = np.arange(K * N, dtype=np.float32).reshape(K, N) % 67 - 33
+    out = np.empty((M, N), np.float32)
+    scratch = k.scratch(k.matmul_scratch(1, M, K, N, terms, 1))
+    k.matmul(k.p(a), k.p(b), k.p(out), 1, k.null, M, K, N, K, 1, N, 1, terms, scratch, 1)
+    return np.array_equal(out, a.astype(np.int64) @ b.astype(np.int64))
 
 
 def choose() -> str:
@@ -152,10 +181,10 @@ class Kernels:
     def _batch_norm_layout(self, *values: int) -> Any:
         return self._ffi.new("batch_norm_layout *", values)
 
-    def _conv2d_room(self, name: str, g: sizes.Conv2d, threads: int) -> int:
+    def _conv2d_room(self, name: str, g: sizes.Conv2d, terms: int, threads: int) -> int:
         """Bytes of scratch for a convolution or one of its gradients."""
         taps = self._ffi.new("int64_t[]", g.R + g.S + g.R * g.S)
-        return int(getattr(self, name + "_scratch")(self.conv2d_geometry(g), taps, threads))
+        return int(getattr(self, name + "_scratch")(self.conv2d_geometry(g), taps, terms, threads))
 
     def _offsets(self, shape: sizes.Shape, a: _Batch, b: _Batch, out: _Batch, size: int) -> Any:
         """For each member of a batch of this shape the offset in each operand, in elements of `size` bytes."""
