@@ -48,6 +48,19 @@ int minicnn_ready(void);
 /* The `terms` (below) that serve a precision best here: 0 highest, 1 high, 2 medium. */
 int minicnn_terms(int precision);
 
+/* ---- The machine's limits, for the benchmark ---- */
+
+/* Every thread does `rounds` rounds of limit_flops_...() operations on vectors that stay in registers: multiplications and
+ * additions, fused where the instruction set can. out: one number, of no meaning. */
+int64_t limit_flops_fma_f32(void);
+int64_t limit_flops_fma_f64(void);
+void limit_fma_f32(int64_t rounds, double *out, int threads);
+void limit_fma_f64(int64_t rounds, double *out, int threads);
+
+/* Copy n numbers; read n numbers (out: their sum, in some order). */
+void limit_copy(const float *x, float *out, int64_t n, int threads);
+void limit_read(const float *x, int64_t n, float *out, int threads);
+
 /* ---- Matrix products ----
  *
  * terms: how a product of float32 numbers may be computed, here and in convolutions. 0: by float32 multiply-adds. 1, 3 or 6: as

@@ -1,4 +1,4 @@
-"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict."""
+"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict, bench."""
 
 import io
 import os
@@ -355,3 +355,36 @@ def predict(
         print(f"{picture!s:<{width}}  " + "  ".join(f"{name} {share:.1%}" for name, share in answers))
     if failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    things: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NETWORK ...", help="Whole steps of these networks.", show_default=False),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Everything: a quarter of an hour on two cores.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="limits, steps; may be repeated.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Turns of each candidate.", min=1)] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="highest, high, medium; default: all that differ here.")
+    ] = None,
+    isa: Annotated[str | None, typer.Option(help="Hold all libraries to avx2, avx512, ...")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of all libraries.", min=1)] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the results to this file.")] = None,
+) -> None:
+    """How fast this machine computes, beside its own limits and, where it is installed, PyTorch.
+
+    Results are compared before anything is timed; the candidates take turns, and medians are shown.
+    """
+    from .bench import machine
+    from .bench.run import run as measure
+    from .bench.run import save, select
+
+    wanted = machine.environment(isa, threads)
+    if not machine.holds(wanted):
+        raise typer.Exit(machine.fresh(sys.argv[1:], wanted))
+    options = select(things or [], full, only or [], rounds, precision or [])
+    result = measure(options)
+    if json is not None:
+        save(result, json)

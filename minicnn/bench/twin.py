@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from minicnn.layers.containers import Container
+from ..layers.containers import Container
 
 
 class Chain(nn.Module):
@@ -92,8 +93,12 @@ def twin(layer: Any) -> nn.Module:
         return nn.LocalResponseNorm(layer.size, alpha, layer.beta, layer.k)
     if kind == "Dropout":
         return nn.Dropout(layer.p)
-    makers = {"GlobalAvgPool2d": lambda: nn.AdaptiveAvgPool2d(1), "Cat": Join, "Add": Sum, "PadShortcut": lambda: Pad(layer)}
-    return makers.get(kind, getattr(nn, kind, None))()
+    makers: dict[str, Any] = {
+        "GlobalAvgPool2d": lambda: nn.AdaptiveAvgPool2d(1), "Cat": Join, "Add": Sum, "PadShortcut": lambda: Pad(layer)
+    }  # fmt: skip
+    make = makers.get(kind, getattr(nn, kind, None))
+    assert make is not None, f"{kind} has no twin in PyTorch"
+    return make()
 
 
 def pair(padding: Any) -> Any:
@@ -111,4 +116,43 @@ def build(model: Any, *, dtype: Any = np.float32, channels_last: bool = False) -
         for mine, yours in zip(model.parameters(), network.parameters(), strict=True):
             yours.copy_(torch.from_numpy(mine.numpy()))
     network.to(torch.from_numpy(np.zeros(0, dtype)).dtype)
-    return network.to(memory_format=torch.channels_last) if channels_last else network
+    layout: Any = {"memory_format": torch.channels_last}
+    return network.to(**layout) if channels_last else network
+
+
+def without_dropout(network: nn.Module) -> None:
+    """Let it train, its dropout layers but pass on what they get."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+
+
+def nudge(network: nn.Module, images: torch.Tensor, by: float, seed: int = 0) -> torch.Tensor:
+    """Change every weight in place by about this part of itself; the images, changed likewise."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(torch.randn(p.shape, generator=draw).mul_(by).add_(1))
+        return images * (1 + by * torch.randn(images.shape, generator=draw))
+
+
+def jumps(model: Any, images: np.ndarray, labels: np.ndarray, by: float, tries: int) -> Iterator[np.ndarray]:
+    """For each of so many nudges of pixels and weights: which images' gradients jumped."""
+
+    def gradients(pixels: torch.Tensor) -> torch.Tensor:
+        x = pixels.requires_grad_()
+        loss = nn.functional.cross_entropy(network(x), torch.from_numpy(labels), reduction="sum")
+        (dx,) = torch.autograd.grad(loss, [x])
+        return dx.flatten(1)
+
+    network = build(model)
+    without_dropout(network)
+    weights = [p.detach().clone() for p in network.parameters()]
+    pixels = torch.from_numpy(images)
+    exact = gradients(pixels.clone())
+    for seed in range(tries):
+        with torch.no_grad():
+            for p, w in zip(network.parameters(), weights, strict=True):
+                p.copy_(w)
+        yield ((gradients(nudge(network, pixels, by, seed)) - exact).norm(dim=1) > 1e-4 * exact.norm(dim=1)).numpy()

@@ -1,0 +1,62 @@
+"""How a time is taken: candidates take turns, so that a disturbance hits all alike, and medians are compared."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+ROUNDS = 7
+
+
+def take_turns(
+    calls: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS, least: float = 0.1
+) -> dict[str, list[float]]:
+    """Seconds that one call takes, for each candidate `rounds` times. A turn repeats a call for `least` seconds.
+
+    Before every turn the candidate runs once unmeasured: it warms its caches and wakes its own threads.
+    """
+    repeats: dict[str, int] = {}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for name, call in calls.items():
+        call()
+        repeats[name] = max(1, round(least / max(seconds(call), 1e-9)))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            call()
+            times[name].append(seconds(call, repeats[name]))
+    return times
+
+
+def seconds(call: Callable[[], Any], repeats: int = 1) -> float:
+    """How long one of `repeats` calls takes."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def median(times: list[float]) -> float:
+    return statistics.median(times)
+
+
+def spread(times: list[float]) -> tuple[float, float]:
+    """The quartiles of the times: where the middle half of them lies."""
+    low, high = np.percentile(times, [25, 75])
+    return float(low), float(high)
+
+
+def relative_error(result: np.ndarray, exact: np.ndarray) -> float:
+    """The Frobenius norm of the difference, over that of the exact one (float64)."""
+    size, part = exact.size, 2**20  # in parts that stay in the cache
+    flat, true = result.reshape(-1), exact.reshape(-1)
+    off = sum(_square(flat[i : i + part] - true[i : i + part]) for i in range(0, size, part))
+    scale = sum(_square(true[i : i + part]) for i in range(0, size, part))
+    return float(np.sqrt(off / scale)) if scale else float(np.sqrt(off))
+
+
+def _square(x: np.ndarray) -> float:
+    return float(x @ x)

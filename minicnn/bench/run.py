@@ -1,0 +1,99 @@
+"""The whole benchmark in one run: limits, products, convolutions, calls, steps; printed as it goes, and kept as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .. import models
+from ..backends import PRECISIONS
+from ..errors import check
+from ..io.files import replacing
+from . import limits, machine, report, steps
+from .measure import ROUNDS
+
+PARTS = ("limits", "steps")
+FORMAT = 1
+
+
+@dataclass
+class Options:
+    """What is measured."""
+
+    parts: tuple[str, ...] = PARTS
+    networks: list[str] = field(default_factory=lambda: list(steps.BATCH))
+    rounds: int = ROUNDS
+    precisions: list[str] | None = None
+    """None: those at which the machine computes differently."""
+
+
+SHORT = Options(networks=["lenet5", "alexnet_cifar"], rounds=5)
+
+
+def select(networks: list[str], full: bool, only: list[str], rounds: int | None, precisions: list[str]) -> Options:
+    """The options of the command. Raises ArgumentError."""
+    for part in only:
+        check(part in PARTS, f"bench: only is {part!r}: it must be one of {', '.join(PARTS)}")
+    for level in precisions:
+        check(level in PRECISIONS, f"bench: precision is {level!r}: it must be one of {', '.join(PRECISIONS)}")
+    options = Options() if full else SHORT
+    if networks:
+        names = [models.info(name).name for name in networks]
+        options = replace(options, parts=("limits", "steps"), networks=names)
+    if only:
+        options = replace(options, parts=tuple(only))
+    return replace(options, rounds=rounds or options.rounds, precisions=precisions or None)
+
+
+def run(options: Options, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Measure, saying each row when it is there. The result is what `save` writes."""
+    levels = options.precisions or machine.precisions()
+    facts = machine.facts() | {"rounds": options.rounds}
+    for text in report.heading(facts):
+        say(text)
+    found = limits.measure()  # every share is one of these
+    for text in report.limit_lines(found):
+        say(text)
+    rows: report.Rows = []
+    for part in options.parts:
+        if part == "limits":
+            continue
+        say("")
+        say(report.head(part))
+        for row in measured(part, options, levels):
+            rows.append(report.finish(row, found))
+            say(report.line(row))
+    means = report.geometric_means(rows)
+    say("")
+    for text in report.mean_lines(means):
+        say(text)
+    return {"format": FORMAT, "machine": facts, "limits": found, "rows": rows, "geometric_means": means}
+
+
+def measured(part: str, options: Options, levels: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of one part."""
+    if part == "steps":
+        for name in options.networks:
+            yield from steps.measure(name, options.rounds, levels)
+
+
+def save(result: dict[str, Any], path: Path) -> None:
+    """Write the result as JSON, whole or not at all."""
+    with replacing(path) as part:
+        Path(part).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A result that `save` wrote. Raises ArgumentError for another file."""
+    try:
+        result = json.loads(path.read_text())
+    except ValueError as error:
+        result = {"error": error}
+    check(
+        isinstance(result, dict) and result.get("format") == FORMAT,
+        f"bench: {path} is not what --json wrote in this version: measure again",
+    )
+    return result
