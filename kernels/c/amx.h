@@ -30,28 +30,17 @@ INLINE void dot_begin(void)
 
 INLINE void dot_end(void) { _tile_release(); }
 
-/* tile (mr x 32, filled up to 16 or 32 rows) = or += split panel of A times split panel of B; a part of them takes part_a
- * and part_b pairs. Sums are tiles 0 to 3, A is 4 and 5, B is 6 and 7. */
-static __attribute__((noinline)) void dot(
-    int terms, int mr, int64_t kc, const pair *a, int64_t part_a, const pair *b, int64_t part_b, float *tile, int add)
+/* tile (mr x 32, filled up to 16 or 32 rows) = split panel of A times split panel of B; a part of them takes part_a and part_b
+ * pairs. Sums are tiles 0 to 3, A is 4 and 5, B is 6 and 7. */
+static __attribute__((noinline)) void dot_tiles(
+    int terms, int64_t kc, const pair *a, int64_t part_a, const pair *b, int64_t part_b, float *tile, const int two)
 {
     const int64_t line = STEP / 2 * sizeof(pair), row = 32 * sizeof(float), steps = ceil_div(kc, STEP);
-    const int two = mr > 16;
     SETTLE;
-    if (add) {
-        _tile_loadd(0, tile, row);
-        _tile_loadd(1, tile + 16, row);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-    }
-    if (add && two) {
-        _tile_loadd(2, tile + 16 * 32, row);
-        _tile_loadd(3, tile + 16 * 32 + 16, row);
-    } else {
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
     for (int term = 6 - terms; term < 6; term++) {
         const pair *from_a = a + term_parts[term][0] * part_a, *from_b = b + term_parts[term][1] * part_b;
         for (int64_t step = 0; step < steps; step++) {
@@ -76,6 +65,17 @@ static __attribute__((noinline)) void dot(
         _tile_stored(3, tile + 16 * 32 + 16, row);
     }
     SETTLE;
+}
+
+/* The same, or += it. The processor would take a tiny sum so far for 0: it is added here. */
+static void dot(
+    int terms, int mr, int64_t kc, const pair *a, int64_t part_a, const pair *b, int64_t part_b, float *tile, int add)
+{
+    const int rows = mr > 16 ? 32 : 16;
+    float more[32 * 32] __attribute__((aligned(LINE)));
+    dot_tiles(terms, kc, a, part_a, b, part_b, add ? more : tile, rows == 32);
+    for (int i = 0; add && i < rows * 32; i++)
+        tile[i] += more[i];
 }
 
 #endif

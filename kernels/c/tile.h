@@ -272,10 +272,10 @@ UNUSED static int NAME(panel_rows)(int64_t M, int terms)
     return (int)(terms && TALL > MR ? round_up(rows, 16) : rows);
 }
 
-/* tile (mr x NR) = or += panel of A times panel of B, from their parts where there are any and both panels fit: `slot` is what
- * split_a made of a, and `split` and `reach_b` what split_b made of b. */
+/* tile (mr x NR) = or += panel of A times panel of B, from their parts where there are any and both panels fit: `slot` is
+ * what split_a made of a, and `split` and `reach_b` what split_b made of b. */
 UNUSED static void NAME(panel_product)(
-    int terms, int mr, int64_t kc, const real *a, UNUSED const pair *slot, const real *b, UNUSED const pair *split,
+    UNUSED int terms, int mr, int64_t kc, const real *a, UNUSED const pair *slot, const real *b, UNUSED const pair *split,
     UNUSED reach reach_b, real *tile, int add)
 {
 #if SPLIT

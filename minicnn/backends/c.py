@@ -50,10 +50,10 @@ class C(Reference):
 
     name = "c"
 
-    def __init__(self, level: str) -> None:
-        """level: an instruction set, one of `usable()`."""
+    def __init__(self, level: str, kernels: Any = None) -> None:
+        """level: an instruction set, one of `usable()`; kernels: the module to use instead of the one built for it."""
         super().__init__(np)
-        self.level, self.module = level, module(level)
+        self.level, self.module = level, kernels or module(level)
         self.terms = {name: int(self.module.lib.minicnn_terms(i)) for i, name in enumerate(PRECISIONS)}
         """For each precision the terms, see `minicnn.h`, that the matrix products compute."""
         self.kernels = {
