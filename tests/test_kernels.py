@@ -230,8 +230,15 @@ def poolings(draw):
         assume(False)
 
 
+# 3x3 windows around every pixel, with kernels of their own while a map is small.
+around = st.builds(
+    lambda height, width, pad: geometry.pool2d((2, 3, height, width), 3, 1, 1, False, pad),
+    st.integers(1, 45), st.integers(1, 45), st.booleans(),
+)  # fmt: skip
+
+
 @examples
-@given(g=poolings(), ties=st.booleans(), odd=st.sampled_from([None, np.nan, -np.inf, np.inf]))
+@given(g=st.one_of(poolings(), around), ties=st.booleans(), odd=st.sampled_from([None, np.nan, -np.inf, np.inf]))
 def test_pooling(c, dtype, g, ties, odd):
     x = normal(g.input_shape, dtype)
     if ties:

@@ -80,11 +80,54 @@ static void NAME(avg_pool_any)(const real *plane, const pool2d_geometry *g, int6
     }
 }
 
+/* A map as one long row: out = the sums of the windows of x, over `after`; x is over `before` first. One of them is NULL. */
+INLINE void NAME(sum_around)(
+    const real *x, int64_t L, int64_t W, const integer *left, const integer *right, const real *before, const real *after,
+    real *out)
+{
+    real in[MAP], sums[MAP];
+    for (int64_t i = 0; i < W; i++)
+        in[i] = in[L + W + i] = 0;
+    for (int64_t i = 0; i < L; i++)
+        in[W + i] = before ? x[i] / before[i] : x[i];
+    sums[0] = sums[L + 1] = 0;
+    for (int64_t i = 0; i < L; i++)
+        sums[i + 1] = in[i] + in[i + W] + in[i + 2 * W];
+    for (int64_t i = 0; i < L; i++) {
+        real a = sums[i], b = sums[i + 1], c = sums[i + 2];
+        a = left[i] ? a : 0;
+        c = right[i] ? c : 0;
+        out[i] = after ? (a + b + c) / after[i] : a + b + c;
+    }
+}
+
+static void NAME(avg_maps)(const real *x, const pool2d_geometry *g, int grad, real *out, int threads)
+{
+    int64_t W = g->W, L = g->H * W;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        integer left[MAP], right[MAP];
+        real counts[MAP];
+        NAME(neighbours)(g, left, right);
+        for (int64_t i = 0; i < L; i++)
+            counts[i] = (real)(NAME(rows_counted)(g, i / W) * NAME(columns_counted)(g, i % W));
+#pragma omp for schedule(static)
+        for (int64_t plane = 0; plane < g->N * g->C; plane++) {
+            if (grad)
+                NAME(sum_around)(x + plane * L, L, W, left, right, counts, NULL, out + plane * L);
+            else
+                NAME(sum_around)(x + plane * L, L, W, left, right, NULL, counts, out + plane * L);
+        }
+    }
+}
+
 void NAME(avg_pool2d)(const real *x, const pool2d_geometry *g, real *out, int threads)
 {
     int64_t spans = ceil_div(g->Q, SPAN), planes = g->N * g->C, lines = planes * g->P;
     threads = team(threads, lines * g->Q * g->R * g->S, STREAM);
-    if (NAME(usual)(g)) {
+    if (NAME(around)(g))
+        NAME(avg_maps)(x, g, 0, out, threads);
+    else if (NAME(usual)(g)) {
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
         for (int64_t job = 0; job < planes * spans; job++) {
             int64_t plane = job / spans, q = job % spans * SPAN;
@@ -161,6 +204,10 @@ void NAME(avg_pool2d_grad)(const real *dy, const pool2d_geometry *g, real *out, 
     int64_t columns = ceil_div(g->W + g->left, g->stride_w);
     int usual = NAME(usual)(g);
     threads = team(threads, g->N * g->C * g->H * g->W, STREAM);
+    if (NAME(around)(g)) {
+        NAME(avg_maps)(dy, g, 1, out, threads);
+        return;
+    }
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (int64_t plane = 0; plane < g->N * g->C; plane++) {
         const real *from = dy + plane * g->P * g->Q;

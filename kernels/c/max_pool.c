@@ -100,11 +100,75 @@ static void NAME(max_pool_any)(
     *indices = (int32_t)index;
 }
 
+/* A map as one long row; first[i]: the first tap on a pixel. */
+static void NAME(max_around)(
+    const real *x, int64_t L, int64_t W, const integer *left, const integer *right, const integer *first, real *out,
+    int32_t *indices)
+{
+    real in[MAP], best[MAP];
+    integer tap[MAP];
+    const real none = -(real)INFINITY;
+    in[0] = in[L + 1] = 0;
+    memcpy(in + 1, x, (size_t)L * REAL_BYTES);
+    for (int64_t i = 0; i < W; i++) {
+        best[i] = none;
+        tap[i] = 0;
+    }
+    for (int64_t i = 0; i < L; i++) {
+        real most = none;
+        integer which = 0;
+        for (int s = 0; s < 3; s++) {
+            real v = in[i + s];
+            integer there = s == 0 ? left[i] : s == 2 ? right[i] : 1;
+            v = there ? v : none;
+            int better = (v > most) | (v != v);
+            most = better ? v : most;
+            which = better ? s : which;
+        }
+        best[W + i] = most;
+        tap[W + i] = which;
+    }
+    for (int64_t i = W + L; i < L + 2 * W; i++) {
+        best[i] = none;
+        tap[i] = 0;
+    }
+    for (int64_t i = 0; i < L; i++) {
+        real most = none;
+        integer which = first[i];
+        for (int r = 0; r < 3; r++) {
+            real v = best[i + r * W];
+            integer t = tap[i + r * W] + 3 * r;
+            int better = (v > most) | (v != v);
+            most = better ? v : most;
+            which = better ? t : which;
+        }
+        out[i] = most;
+        indices[i] = (int32_t)which;
+    }
+}
+
+static void NAME(max_maps)(const real *x, const pool2d_geometry *g, real *out, int32_t *indices, int threads)
+{
+    int64_t W = g->W, L = g->H * W;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        integer left[MAP], right[MAP], first[MAP];
+        NAME(neighbours)(g, left, right);
+        for (int64_t i = 0; i < L; i++)
+            first[i] = (i < W ? 3 : 0) + (left[i] ? 0 : 1);
+#pragma omp for schedule(static)
+        for (int64_t plane = 0; plane < g->N * g->C; plane++)
+            NAME(max_around)(x + plane * L, L, W, left, right, first, out + plane * L, indices + plane * L);
+    }
+}
+
 void NAME(max_pool2d)(const real *x, const pool2d_geometry *g, real *out, int32_t *indices, int threads)
 {
     int64_t spans = ceil_div(g->Q, SPAN), planes = g->N * g->C, lines = planes * g->P;
     threads = team(threads, lines * g->Q * g->R * g->S, STREAM);
-    if (NAME(usual)(g)) {
+    if (NAME(around)(g))
+        NAME(max_maps)(x, g, out, indices, threads);
+    else if (NAME(usual)(g)) {
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
         for (int64_t job = 0; job < planes * spans; job++) {
             int64_t plane = job / spans, q = job % spans * SPAN, at = plane * g->P * g->Q;
@@ -184,15 +248,44 @@ static void NAME(max_grad_any)(const real *dy, const int32_t *indices, const poo
         }
 }
 
+/* A map as one long row. What wraps around its end is a tap in the padding, which no index names. */
+static void NAME(max_grad_around)(const real *dy, const int32_t *indices, int64_t L, int64_t W, real *dx)
+{
+    real d[MAP];
+    integer index[MAP];
+    int64_t edge = W + 1;
+    for (int64_t i = 0; i < edge; i++) {
+        index[i] = index[edge + L + i] = -1;
+        d[i] = d[edge + L + i] = 0;
+    }
+    for (int64_t i = 0; i < L; i++) {
+        index[edge + i] = indices[i];
+        d[edge + i] = dy[i];
+    }
+    for (int64_t i = 0; i < L; i++) {
+        real sum = 0;
+        for (int r = 0; r < 3; r++)
+            for (int s = 0; s < 3; s++) {
+                int64_t at = i + (2 - r) * W + (2 - s);
+                real v = d[at];
+                integer t = index[at];
+                sum += t == 3 * r + s ? v : 0;
+            }
+        dx[i] = sum;
+    }
+}
+
 void NAME(max_pool2d_grad)(const real *dy, const int32_t *indices, const pool2d_geometry *g, real *out, int threads)
 {
     int64_t columns = ceil_div(g->W + g->left, g->stride_w), L = g->P * g->Q;
-    int usual = NAME(usual)(g);
+    int usual = NAME(usual)(g), around = NAME(around)(g);
     threads = team(threads, g->N * g->C * g->H * g->W, STREAM);
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (int64_t plane = 0; plane < g->N * g->C; plane++) {
         real *dx = out + plane * g->H * g->W;
-        if (usual)
+        if (around)
+            NAME(max_grad_around)(dy + plane * L, indices + plane * L, L, g->W, dx);
+        else if (usual)
             for (int64_t i = 0; i < columns; i += SPAN)
                 NAME(max_grad_span)(dy + plane * L, indices + plane * L, g, i, smaller(SPAN, round_up(columns - i, 16)), dx);
         else

@@ -79,3 +79,22 @@ UNUSED static void NAME(covering)(
     *low = at < window ? 0 : (at - window) / stride + 1;
     *high = smaller(places, at / stride + 1);
 }
+
+/* 3x3 windows around every pixel of a small map, as in inception modules. The map is taken as one long row, in which the
+ * pixels above and below lie W away: rows of 7 or 14 pixels would leave most of a vector empty. */
+#define MAP 2048
+
+UNUSED static int NAME(around)(const pool2d_geometry *g)
+{
+    int ones = g->stride_h == 1 && g->stride_w == 1 && g->top == 1 && g->bottom == 1 && g->left == 1 && g->right == 1;
+    return ones && g->R == 3 && g->S == 3 && g->P == g->H && g->Q == g->W && (g->H + 2) * g->W + 32 <= MAP;
+}
+
+/* Whether each pixel of a map has one at its left, and at its right. */
+UNUSED static void NAME(neighbours)(const pool2d_geometry *g, integer *left, integer *right)
+{
+    for (int64_t i = 0; i < MAP; i++) {
+        left[i] = i % g->W > 0;
+        right[i] = i % g->W < g->W - 1;
+    }
+}
