@@ -58,6 +58,54 @@ def test_the_pool_is_bounded_and_can_be_emptied():
     assert pool.statistics()["free_bytes"] == 0
 
 
+def test_memory_serves_arrays_of_other_sizes():
+    """What neighbours gave back is one piece: it holds a larger array, and many smaller ones."""
+    size = 1 << 20
+    arrays = [pool.empty((size,), np.uint8) for _ in range(8)]
+    for array in arrays:
+        array[...] = 1
+    before = pool.statistics()
+    del arrays, array
+    for pieces in (1, 3, 20):
+        several = [pool.empty((8 * size // pieces - 64,), np.uint8) for _ in range(pieces)]
+        assert len({array.ctypes.data for array in several}) == pieces
+        del several
+    after = pool.statistics()
+    assert after["system"] == before["system"] and after["used_bytes"] == before["used_bytes"] - 8 * size
+
+
+def test_arrays_in_use_never_overlap(rng):
+    """Random sizes, taken and given back in random order; each array holds its own number until it dies."""
+    live: list[tuple[int, np.ndarray]] = []
+    for number in range(2000):
+        if live and rng.random() < 0.5:
+            own, array = live.pop(int(rng.integers(len(live))))
+            assert (array == own).all()
+        else:
+            array = pool.empty((int(2 ** rng.uniform(8, 17)),), np.int32)
+            array[...] = number
+            live.append((number, array))
+        if number % 500 == 0:
+            pool.clear()
+    heap = pool._pool.heap
+    assert all((array == own).all() for own, array in live)
+    del live, array
+    pool.statistics()
+    assert sorted(heap.order) == heap.order == sorted((size, start) for start, (size, _) in heap.pieces.items())
+    assert heap.pages == sum(pages for _, pages in heap.pieces.values())
+
+
+def test_large_blocks_beyond_the_limit_go_back():
+    pool.set_limit(1 << 20)
+    arrays = [pool.empty((1 << 19,), np.uint8) for _ in range(8)]
+    first = arrays[0]
+    first[...] = 3
+    del arrays
+    assert pool.statistics()["free_bytes"] <= 1 << 20 and (first == 3).all()
+    pool.clear()
+    assert pool.statistics()["free_bytes"] == 0 and (first == 3).all()
+
+
 def test_small_and_empty_arrays():
     assert pool.empty((0, 3), np.float32).shape == (0, 3)
     assert pool.empty((), np.float32).shape == ()
