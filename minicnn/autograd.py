@@ -17,7 +17,7 @@ from .errors import GradientError, where
 from .mode import checksum, look_for_anomaly, mode, no_grad, recording
 from .tensor import Tensor, Version
 
-__all__ = ["Node", "backward", "differentiable", "first_order", "grad", "no_grad", "view"]
+__all__ = ["Node", "backward", "differentiable", "first_order", "grad", "joining", "no_grad", "view"]
 
 
 class _Saved:
@@ -45,6 +45,7 @@ class Node:
         "kernels",
         "name",
         "outputs",
+        "parts",
         "precision",
         "saved",
         "where",
@@ -52,8 +53,9 @@ class Node:
 
     def __init__(
         self, name: str, backward: Callable[..., Any], edges: list[Edge], outputs: list[tuple[tuple[int, ...], Any]],
-        kernels: Any, attributes: dict[str, Any],
+        kernels: Any, attributes: dict[str, Any], parts: bool,
     ) -> None:  # fmt: skip
+        self.parts = parts  # its gradients are parts of dy that do not overlap
         self.name, self.backward, self.edges, self.outputs = name, backward, edges, outputs
         self.kernels, self.attributes = kernels, attributes
         self.precision = backends.get_precision()
@@ -114,7 +116,15 @@ def view(rule: Callable[..., Any]) -> Callable[..., Any]:
     return _operation(rule, view=True)
 
 
-def _operation(rule: Callable[..., Any], *, view: bool) -> Callable[..., Any]:
+def joining(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """`view` for a rule that joins its inputs: the gradients are views on parts of dy that do not overlap.
+
+    Where the engine owns dy it owns each of them, and adds to them in place.
+    """
+    return _operation(rule, view=True, parts=True)
+
+
+def _operation(rule: Callable[..., Any], *, view: bool, parts: bool = False) -> Callable[..., Any]:
     name = rule.__name__.strip("_")
 
     @functools.wraps(rule)
@@ -138,7 +148,7 @@ def _operation(rule: Callable[..., Any], *, view: bool) -> Callable[..., Any]:
             return tuple(outputs) if several else outputs[0]
         node = Node(
             name, backward, [edge_of(t) if n else None for t, n in zip(tensors, needs)],
-            [(r.shape, r.dtype) for r in results], kernels, attributes,
+            [(r.shape, r.dtype) for r in results], kernels, attributes, parts,
         )  # fmt: skip
         outputs = [Tensor._from_array(r, node, i, version) for i, r in enumerate(results)]
         node.saved = [None if s is None else _save(s, arrays, tensors, results, outputs) for s in saved]
@@ -278,17 +288,21 @@ def _run(
     with recording(create_graph):
         for node in order:
             dys: list[Tensor | None] = []
+            owned = False
             for index in range(len(node.outputs)):
                 key = (node, index)
                 found = pending.pop(key, None)
-                if found is not None and wanted is not None and key in wanted:
-                    arrived[key] = (found.total, edges[key], found.owned)
+                if found is not None:
+                    owned = found.owned
+                    if wanted is not None and key in wanted:
+                        arrived[key] = (found.total, edges[key], owned)
+                        owned = False  # it is a result
                 dys.append(None if found is None else found.total)
                 found = None
             if all(dy is None for dy in dys) or (useful is not None and node not in useful):
                 continue
             needs = tuple([edge is not None for edge in node.edges]) if useful is None else useful[node]
-            _step(node, dys, needs, arrive, retain_graph)
+            _step(node, dys, node.parts and owned, needs, arrive, retain_graph)
             dys.clear()
     for key, item in pending.items():
         if wanted is None or key in wanted:
@@ -297,9 +311,10 @@ def _run(
 
 
 def _step(
-    node: Node, dys: list[Tensor | None], needs: tuple[bool, ...], arrive: Callable[..., None], retain_graph: bool
-) -> None:
-    """Run one node's backward and hand its gradients on."""
+    node: Node, dys: list[Tensor | None], parts: bool, needs: tuple[bool, ...], arrive: Callable[..., None],
+    retain_graph: bool,
+) -> None:  # fmt: skip
+    """Run one node's backward and hand its gradients on. parts: they are parts of dy, which the engine owns."""
     if node.freed:
         raise GradientError(
             f"{node.describe()}: backward through a graph that was freed by an earlier backward: "
@@ -324,7 +339,7 @@ def _step(
         for edge, need, gradient in zip(node.edges, needs, gradients):
             if need and gradient is not None:
                 data = gradient.data
-                arrive(edge, gradient, _root(data) is data and others.count(id(data)) == 1)
+                arrive(edge, gradient, parts or (_root(data) is data and others.count(id(data)) == 1))
         if not retain_graph:
             node.saved, node.freed = [], True
 
@@ -376,7 +391,7 @@ def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False
             if leaf.grad is not None:
                 leaf.grad = leaf.grad + total
             else:
-                leaf.grad = total if owned else total.copy()
+                leaf.grad = total if owned and _root(total.data) is total.data else total.copy()
 
 
 def _listed(what: str, values: Any) -> list[Tensor]:
@@ -418,7 +433,8 @@ def grad(
     for target, key in zip(targets, keys):
         if key in arrived:
             total, _, owned = arrived[key]
-            results.append(total if create_graph else total.detach() if owned else total.detach().copy())
+            own = owned and _root(total.data) is total.data
+            results.append(total if create_graph else total.detach() if own else total.detach().copy())
         else:
             results.append(Tensor._from_array(backends.of([target.data], "grad").zeros(target.shape, target.dtype)))
     return results[0] if one else tuple(results)

@@ -77,6 +77,9 @@ class Meta:
     def transpose(self, x: MetaArray, axes: tuple[int, ...]) -> MetaArray:
         return MetaArray(tuple(x.shape[axis] for axis in axes), x.dtype)
 
+    def extended(self, x: MetaArray, channels: int, room: int) -> MetaArray:
+        return MetaArray((x.shape[0], channels, *x.shape[2:]), x.dtype)
+
     def getitem(self, x: MetaArray, index: Any) -> MetaArray:
         # Elements of zero bytes: NumPy does the index arithmetic and takes no memory.
         return MetaArray(np.empty(x.shape, "V0")[index].shape, x.dtype)

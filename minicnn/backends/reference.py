@@ -50,6 +50,10 @@ class Reference(Windows):
     def broadcast_to(self, x: Array, shape: sizes.Shape) -> Array:
         return self.xp.broadcast_to(x, shape)
 
+    def extended(self, x: Array, channels: int, room: int) -> Array:
+        """x (N, C, ...) with more channels behind its own, for the caller to write: a view where `pool.extended` has room."""
+        return pool.extended(x, channels, room)
+
     def getitem(self, x: Array, index: Any) -> Array:
         return x[index]
 

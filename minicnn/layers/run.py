@@ -6,6 +6,7 @@ made once: a flat list of steps, nested containers inlined, and
     Conv2d or Linear, then ReLU                       -> one call of its `fused(relu=True)`
     BatchNorm2d, then ReLU                            -> the same
     BatchNorm2d, then Add, then (or not) ReLU         -> one call of its `fused(residual=..., relu=...)`
+    Cat, then Cat behind its result, and so on        -> each copies only what it adds: a dense block
 
 where nothing else reads what lies between. Results are the same as without (batch norm to rounding). A layer that has
 a forward hook, or a `forward` of its own, is left alone. `use_fusion(False)` and anomaly mode turn all of it off.
@@ -19,7 +20,7 @@ from ..errors import ArgumentError, MinicnnError, calls, where
 from ..mode import mode
 from .activation import ReLU
 from .base import Layer, structure
-from .shape import Add
+from .shape import Add, Cat, Identity
 
 if TYPE_CHECKING:
     from .containers import Container
@@ -56,12 +57,13 @@ class Node(NamedTuple):
 class _Step:
     """One call of a plan, while it is being made. Values are numbered; number 0 and on are the container's inputs."""
 
-    __slots__ = ("join", "layer", "relu", "sources", "target")
+    __slots__ = ("join", "joins", "layer", "relu", "sources", "target")
 
     def __init__(self, layer: Layer, sources: list[int], target: int) -> None:
         self.layer, self.sources, self.target = layer, sources, target
         self.relu = False
         self.join: Layer | None = None
+        self.joins: int | None = None  # of a Cat in a chain: how many follow
 
 
 class Fused:
@@ -80,6 +82,26 @@ class Fused:
                 stack[-1] = self.join
                 self.join.forward(x, residual)  # says what is wrong with the shapes
             return self.layer.fused(x, residual, self.relu)
+        except MinicnnError as error:
+            error.locate(where())
+            raise
+        finally:
+            stack.pop()
+
+
+class Chained:
+    """A Cat called with the number of those that follow in its chain."""
+
+    __slots__ = ("joins", "layer")
+
+    def __init__(self, layer: Any, joins: int) -> None:
+        self.layer, self.joins = layer, joins
+
+    def __call__(self, *inputs: Any) -> Any:
+        stack = calls.stack
+        stack.append(self.layer)
+        try:
+            return self.layer.chained(inputs, self.joins)
         except MinicnnError as error:
             error.locate(where())
             raise
@@ -146,7 +168,9 @@ def _make(container: Container, fuse: bool, all_outputs: bool) -> Plan:
             dead[place].append(number)
     made = []
     for step, gone in zip(steps, dead):
-        call = Fused(step.layer, step.join, step.relu) if step.relu or step.join else step.layer
+        call: Any = Fused(step.layer, step.join, step.relu) if step.relu or step.join else step.layer
+        if step.joins is not None:
+            call = Chained(step.layer, step.joins)
         made.append((call, step.sources[0] if len(step.sources) == 1 else step.sources, step.target, tuple(gone)))
     return Plan(version, fuse, all_outputs, made, size, outputs)
 
@@ -161,7 +185,9 @@ def _expand(
     numbers = dict(zip(container.inputs, sources))
     for node in container.nodes():
         given = [numbers[name] for name in node.inputs]
-        if inline and _inlinable(node.layer):
+        if inline and len(given) == 1 and _does(node.layer, Identity):
+            numbers[node.name] = given[0]
+        elif inline and _inlinable(node.layer):
             inner: Any = node.layer
             (numbers[node.name],) = _expand(inner, given, inner.outputs, steps, inputs, inline)
         else:
@@ -172,6 +198,11 @@ def _expand(
 
 def _inlinable(layer: Layer) -> bool:
     return getattr(layer, "inlinable", False) and not layer._hooks and _plain(layer, "nodes")
+
+
+def _does(layer: Layer, kind: type[Layer]) -> bool:
+    """Whether calling this layer is calling `kind.forward`, and nothing else."""
+    return type(layer).forward is kind.forward and "forward" not in layer.__dict__ and not layer._hooks
 
 
 def _plain(layer: Layer, method: str) -> bool:
@@ -231,4 +262,24 @@ def _fuse(steps: list[_Step], outputs: list[int]) -> list[_Step]:
                     places[made_at[own]], places[place] = None, norm
                     norm.join, norm.sources, norm.target = layer, [norm.sources[0], other], step.target
                     break
-    return [step for step in places if step is not None]
+    fused = [step for step in places if step is not None]
+    _chain(fused, outputs)
+    return fused
+
+
+def _chain(steps: list[_Step], outputs: list[int]) -> None:
+    """Tell each Cat in a chain, in which one reads the other first, how many follow.
+
+    What goes out ends a chain: whoever changes one output in place shall not change another.
+    """
+    following: dict[int, int] = {}  # number of a value -> how many joins in a row begin with it
+    joins = [step for step in steps if _does(step.layer, Cat) and getattr(step.layer, "axis", 0) == 1 and step.sources]
+    for step in reversed(joins):
+        step.joins = following.get(step.target, 0)
+        first = step.sources[0]
+        if first not in outputs:
+            following[first] = max(following.get(first, 0), step.joins + 1)
+    made = {step.target for step in joins}.difference(outputs)
+    for step in joins:
+        if not step.joins and step.sources[0] not in made:
+            step.joins = None  # it stands alone

@@ -9,6 +9,7 @@ from typing import Any
 from .. import geometry, ops
 from ..errors import ShapeError, check
 from ..geometry import Padding, Shape
+from ..ops.shape import chained_cat
 from ..tensor import Tensor, as_tensor
 from .arguments import compact, count
 from .base import Layer
@@ -136,6 +137,10 @@ class Cat(Layer):
 
     def forward(self, *inputs: Any) -> Tensor:
         return ops.cat(inputs, self.axis)
+
+    def chained(self, inputs: Sequence[Any], joins: int) -> Tensor:
+        """For containers: one of a chain in which each Cat reads the one before it first, and `joins` more follow."""
+        return chained_cat(inputs, self.axis, joins)
 
     def size_formula(self, input_shapes: Sequence[Shape], output_shape: Shape) -> str:
         if self.axis != 1:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import differentiable, view
+from ..autograd import differentiable, joining, view
 from ..backends import as_dtype, as_operand
 from ..errors import ArgumentError, IndexingError, MinicnnError, ShapeError
 from ..geometry import is_integer
@@ -243,22 +243,28 @@ def getitem(x: Any, index: Any) -> Tensor:
     return (_slice if _is_basic(index) else _gather)(as_tensor(x, what="getitem: x"), index=index)
 
 
-@differentiable
-def _cat(kernels, needs, *arrays, axis):
+@joining
+def _cat(kernels, needs, *arrays, axis, joins=None):
+    """joins: how many joins in a row will read the result first: their channels find room behind it. None: no such chain."""
     shape = list(arrays[0].shape)
     starts = [0]
     for array in arrays:
         starts.append(starts[-1] + array.shape[axis])
     shape[axis] = starts[-1]
-    y = kernels.empty(tuple(shape), np.result_type(*(a.dtype for a in arrays)))
+    dtype = np.result_type(*(a.dtype for a in arrays))
     before = (slice(None),) * axis
     places = [(*before, slice(first, last)) for first, last in zip(starts, starts[1:])]
-    for array, place in zip(arrays, places):
-        kernels.assign(y, place, array)
+    fresh = joins is None or axis != 1 or arrays[0].dtype != dtype
+    if fresh:
+        y = kernels.empty(tuple(shape), dtype)
+    else:  # each join of the chain probably adds as much as this one; if not, one of them copies
+        y = kernels.extended(arrays[0], starts[-1], joins * (starts[-1] - starts[1]))
+    for number in range(0 if fresh else 1, len(arrays)):
+        kernels.assign(y, places[number], arrays[number])
     return y, [], functools.partial(_cat_backward, places, [a.dtype for a in arrays])
 
 
-def _cat_backward(places, dtypes, saved, dy, needs, *, axis):
+def _cat_backward(places, dtypes, saved, dy, needs, *, axis, joins=None):
     return [astype(getitem(dy, place), dtype) if need else None for place, dtype, need in zip(places, dtypes, needs)]
 
 
@@ -273,6 +279,14 @@ def _parts(op: str, tensors: Any) -> list[Tensor]:
 
 def cat(tensors: Sequence[Any], axis: int = 1) -> Tensor:
     """Tensors one behind the other along `axis` (channels by default). The other sizes must agree (ShapeError)."""
+    return chained_cat(tensors, axis, None)
+
+
+def chained_cat(tensors: Sequence[Any], axis: int, joins: int | None) -> Tensor:
+    """`cat` for one of a chain, in which each join reads the one before it first, and `joins` more follow.
+
+    Such a chain copies every channel once: the result may lie in the memory of the first Tensor, with the others behind it.
+    """
     parts = _parts("cat", tensors)
     if not parts:
         raise ArgumentError("cat: the list of tensors is empty: it needs at least one")
@@ -281,7 +295,7 @@ def cat(tensors: Sequence[Any], axis: int = 1) -> Tensor:
     if any(t.ndim != parts[0].ndim for t in parts) or any(r != rest[0] for r in rest):
         shapes = ", ".join(str(t.shape) for t in parts)
         raise ShapeError(f"cat: shapes {shapes} along axis {axis}: all other sizes must agree")
-    return _cat(*parts, axis=axis)
+    return _cat(*parts, axis=axis, joins=joins)
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
