@@ -127,6 +127,10 @@ void conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geom
 void channel_sum_f32(const float *dy, int64_t N, int64_t K, int64_t L, float *out, int threads);
 void channel_sum_f64(const double *dy, int64_t N, int64_t K, int64_t L, double *out, int threads);
 
+/* out = dy where y > 0, else 0*dy, all (N, K, L); sums (K): its sum over all but the channels. out may be dy. */
+void relu_grad_sum_f32(const float *dy, const float *y, int64_t N, int64_t K, int64_t L, float *out, float *sums, int threads);
+void relu_grad_sum_f64(const double *dy, const double *y, int64_t N, int64_t K, int64_t L, double *out, double *sums, int threads);
+
 /* ---- Pooling ---- */
 
 /* out: the maximum of each window; indices (N, C, P, Q): r*S + s of its first maximum. A NaN wins, the last one if several. */
@@ -224,6 +228,12 @@ void sigmoid_f64(const double *x, double *out, int64_t count, int threads);
 /* The hyperbolic tangent: -1 at -infinity, 1 at infinity; -0 stays -0. */
 void tanh_f32(const float *x, float *out, int64_t count, int threads);
 void tanh_f64(const double *x, double *out, int64_t count, int threads);
+
+/* dy*y*(1 - y) and dy*(1 - y*y): the gradients, from the outputs y. */
+void sigmoid_grad_f32(const float *dy, const float *y, float *out, int64_t count, int threads);
+void sigmoid_grad_f64(const double *dy, const double *y, double *out, int64_t count, int threads);
+void tanh_grad_f32(const float *dy, const float *y, float *out, int64_t count, int threads);
+void tanh_grad_f64(const double *dy, const double *y, double *out, int64_t count, int threads);
 
 /* out = x*scale where word i of Philox 4x32-10 with key (seed, stream) and counter (i/4, step) is at least threshold, else 0*x. */
 void dropout_f32(const float *x, double scale, uint64_t threshold, uint32_t seed, uint32_t stream, uint64_t step, float

@@ -78,7 +78,8 @@ def test_what_is_native():
         "matmul", "linear", "im2col", "col2im", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "channel_sum",
         "max_pool2d", "max_pool2d_grad", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_grad", "adaptive_avg_pool2d",
         "adaptive_avg_pool2d_grad", "batch_norm", "batch_norm_training", "batch_norm_grad", "local_response_norm",
-        "local_response_norm_grad", "relu", "relu_grad", "sigmoid", "tanh", "dropout", "log_softmax", "cross_entropy", "cross_entropy_grad", "sgd", "adam",
+        "local_response_norm_grad", "relu", "relu_grad", "relu_grad_sum",
+        "sigmoid_grad", "tanh_grad", "sigmoid", "tanh", "dropout", "log_softmax", "cross_entropy", "cross_entropy_grad", "sgd", "adam",
     }  # fmt: skip
     assert all(name in vars(c_backend.C) for name in C.native)
 
@@ -235,10 +236,15 @@ around = st.builds(
     lambda height, width, pad: geometry.pool2d((2, 3, height, width), 3, 1, 1, False, pad),
     st.integers(1, 45), st.integers(1, 45), st.booleans(),
 )  # fmt: skip
+quarters = st.builds(
+    lambda height, width: geometry.pool2d((2, 3, 2 * height, 2 * width), 2, 2), st.integers(1, 20), st.integers(1, 600)
+)
 
 
 @examples
-@given(g=st.one_of(poolings(), around), ties=st.booleans(), odd=st.sampled_from([None, np.nan, -np.inf, np.inf]))
+@given(
+    g=st.one_of(poolings(), around, quarters), ties=st.booleans(), odd=st.sampled_from([None, np.nan, -np.inf, np.inf])
+)
 def test_pooling(c, dtype, g, ties, odd):
     x = normal(g.input_shape, dtype)
     if ties:
@@ -396,6 +402,14 @@ def test_relu(c, dtype, shape):
     np.testing.assert_array_equal(dx, x > 0)
     c.relu(x, x)
     np.testing.assert_array_equal(out, x)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (4, 5), (0, 3, 2, 2), (5, 6, 7, 7), (2, 3, 150, 151)])
+def test_gradients_of_activations(c, dtype, shape):
+    y, dy = normal(shape, dtype), normal(shape, dtype, 1)
+    for name in ("sigmoid_grad", "tanh_grad"):
+        both(c, name, {"dy": dy, "y": y}, {"out": shape}, dtype, 1, 30)
+    both(c, "relu_grad_sum", {"dy": dy, "y": y}, {"out": shape, "sums": shape[1:2]}, dtype, y.size // shape[1], 1)
 
 
 @pytest.mark.parametrize("count", [1, 3, 127, 128, 129, 100_003])

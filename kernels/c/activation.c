@@ -39,6 +39,22 @@ void NAME(tanh)(const real *x, real *out, int64_t count, int threads)
         out[i] = NAME(hyperbolic_tangent)(x[i]);
 }
 
+void NAME(sigmoid_grad)(const real *dy, const real *y, real *out, int64_t count, int threads)
+{
+    threads = team(threads, count, STREAM);
+#pragma omp parallel for simd num_threads(threads) if (parallel : threads > 1) schedule(static)
+    for (int64_t i = 0; i < count; i++)
+        out[i] = dy[i] * y[i] * (1 - y[i]);
+}
+
+void NAME(tanh_grad)(const real *dy, const real *y, real *out, int64_t count, int threads)
+{
+    threads = team(threads, count, STREAM);
+#pragma omp parallel for simd num_threads(threads) if (parallel : threads > 1) schedule(static)
+    for (int64_t i = 0; i < count; i++)
+        out[i] = dy[i] * (1 - y[i] * y[i]);
+}
+
 /* Blocks of four words that are computed side by side. */
 #define BLOCKS 32
 

@@ -121,12 +121,57 @@ static void NAME(avg_maps)(const real *x, const pool2d_geometry *g, int grad, re
     }
 }
 
+/* 2x2 windows side by side over a map without a rest: rows are as long as two rows of outputs. */
+static int NAME(quarters)(const pool2d_geometry *g)
+{
+    int twos = g->R == 2 && g->S == 2 && g->stride_h == 2 && g->stride_w == 2 && g->top == 0 && g->left == 0;
+    return twos && g->H == 2 * g->P && g->W == 2 * g->Q && g->W <= MAP;
+}
+
+/* So many rows of outputs that their pairs of rows, added, fit a buffer. */
+static void NAME(avg_quarters)(const real *x, int64_t rows, int64_t W, real *out)
+{
+    real sums[MAP];
+    for (int64_t p = 0; p < rows; p++)
+        for (int64_t i = 0; i < W; i++)
+            sums[p * W + i] = x[2 * p * W + i] + x[(2 * p + 1) * W + i];
+    for (int64_t i = 0; i < rows * W / 2; i++)
+        out[i] = (sums[2 * i] + sums[2 * i + 1]) * (real)0.25;
+}
+
+static void NAME(avg_grad_quarters)(const real *dy, int64_t rows, int64_t W, real *dx)
+{
+    real line[MAP];
+    for (int64_t i = 0; i < rows * W / 2; i++)
+        line[2 * i] = line[2 * i + 1] = dy[i] * (real)0.25;
+    for (int64_t p = 0; p < rows; p++) {
+        real *to = dx + 2 * p * W;
+        for (int64_t i = 0; i < W; i++)
+            to[i] = to[W + i] = line[p * W + i];
+    }
+}
+
+/* The planes follow each other without a gap, so that only the number of all rows counts. */
+static void NAME(quarter)(const real *x, const pool2d_geometry *g, int grad, real *out, int threads)
+{
+    int64_t W = g->W, rows = g->N * g->C * g->P, step = MAP / W;
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (int64_t p = 0; p < rows; p += step) {
+        if (grad)
+            NAME(avg_grad_quarters)(x + p * W / 2, smaller(step, rows - p), W, out + 2 * p * W);
+        else
+            NAME(avg_quarters)(x + 2 * p * W, smaller(step, rows - p), W, out + p * W / 2);
+    }
+}
+
 void NAME(avg_pool2d)(const real *x, const pool2d_geometry *g, real *out, int threads)
 {
     int64_t spans = ceil_div(g->Q, SPAN), planes = g->N * g->C, lines = planes * g->P;
     threads = team(threads, lines * g->Q * g->R * g->S, STREAM);
     if (NAME(around)(g))
         NAME(avg_maps)(x, g, 0, out, threads);
+    else if (NAME(quarters)(g))
+        NAME(quarter)(x, g, 0, out, threads);
     else if (NAME(usual)(g)) {
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
         for (int64_t job = 0; job < planes * spans; job++) {
@@ -206,6 +251,10 @@ void NAME(avg_pool2d_grad)(const real *dy, const pool2d_geometry *g, real *out, 
     threads = team(threads, g->N * g->C * g->H * g->W, STREAM);
     if (NAME(around)(g)) {
         NAME(avg_maps)(dy, g, 1, out, threads);
+        return;
+    }
+    if (NAME(quarters)(g)) {
+        NAME(quarter)(dy, g, 1, out, threads);
         return;
     }
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)

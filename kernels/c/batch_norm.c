@@ -32,7 +32,7 @@ typedef struct {
 #define MASK_BY_Y 3
 #define MASK_BY_X 4
 
-INLINE void NAME(add)(vector *first, vector *second, int mode, vector x, vector dy, vector y, affine a)
+INLINE void NAME(add_vector)(vector *first, vector *second, int mode, vector x, vector dy, vector y, affine a)
 {
     vector distance = x - a.centre, d = mode == SPREAD ? distance : dy, one = {0};
     if (mode >= MASK_BY_Y) {
@@ -79,7 +79,7 @@ INLINE void NAME(add_channel)(channel c, int mode, affine a, double *first, doub
             end = smaller(c.L, i + STRETCH);
             room -= larger(end - i, LANES);
 #define ADD(row) \
-    NAME(add)(f + row, s + row, mode, *(const unaligned *)(x + i), *(const unaligned *)(dy + i), *(const unaligned *)(y + i), a)
+    NAME(add_vector)(f + row, s + row, mode, *(const unaligned *)(x + i), *(const unaligned *)(dy + i), *(const unaligned *)(y + i), a)
             for (; i + ROWS * LANES <= end; i += LANES) {
                 ADD(0);
                 i += LANES;
@@ -102,7 +102,7 @@ INLINE void NAME(add_channel)(channel c, int mode, affine a, double *first, doub
                 i += LANES;
             }
             if (i < end)
-                NAME(add)(f + 3, s + 3, mode, NAME(remainder)(x + end, end - i, end, mode == TOTAL ? 0 : a.centre),
+                NAME(add_vector)(f + 3, s + 3, mode, NAME(remainder)(x + end, end - i, end, mode == TOTAL ? 0 : a.centre),
                     NAME(remainder)(dy + end, end - i, end, 0), NAME(remainder)(y + end, end - i, end, 0), a);
             if (room <= 0 || (n == c.N - 1 && end == c.L)) {
                 room = STRETCH;
@@ -145,6 +145,33 @@ void NAME(channel_sum)(const real *dy, int64_t N, int64_t K, int64_t L, real *ou
         double sum, none;
         NAME(add_channel)((channel){from, from, from, N, L, K * L, K * L, K * L}, TOTAL, (affine){0}, &sum, &none);
         out[k] = (real)sum;
+    }
+}
+
+/* Numbers of a channel that stay in the cache between being written and being added up. */
+#define CACHED 16384
+
+void NAME(relu_grad_sum)(const real *dy, const real *y, int64_t N, int64_t K, int64_t L, real *out, real *sums, int threads)
+{
+    threads = team(threads, N * K * L, STREAM);
+    int64_t images = larger(1, CACHED / larger(1, L));
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (int64_t k = 0; k < K; k++) {
+        double total = 0, sum, none;
+        for (int64_t n0 = 0; n0 < N; n0 += images) {
+            int64_t count = smaller(images, N - n0), first = (n0 * K + k) * L;
+            for (int64_t n = 0; n < count; n++) {
+                const real *d = dy + first + n * K * L, *v = y + first + n * K * L;
+                real *to = out + first + n * K * L;
+#pragma omp simd
+                for (int64_t i = 0; i < L; i++)
+                    to[i] = d[i] * (v[i] > 0 ? (real)1 : (real)0);
+            }
+            const real *from = out + first;
+            NAME(add_channel)((channel){from, from, from, count, L, K * L, K * L, K * L}, TOTAL, (affine){0}, &sum, &none);
+            total += sum;
+        }
+        sums[k] = (real)total;
     }
 }
 

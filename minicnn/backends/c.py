@@ -76,6 +76,19 @@ class C(Reference):
     def relu_grad(self, k: Any, dy: Array, y: Array, out: Array) -> None:
         k.relu_grad(k.p(dy), k.p(y), k.p(out), y.size, _Threads.number)
 
+    @kernel("out", "sums")
+    def relu_grad_sum(self, k: Any, dy: Array, y: Array, out: Array, sums: Array) -> None:
+        N, channels = y.shape[:2]
+        k.relu_grad_sum(k.p(dy), k.p(y), N, channels, _pixels(y), k.p(out), k.p(sums), _Threads.number)
+
+    @kernel("out")
+    def sigmoid_grad(self, k: Any, dy: Array, y: Array, out: Array) -> None:
+        k.sigmoid_grad(k.p(dy), k.p(y), k.p(out), y.size, _Threads.number)
+
+    @kernel("out")
+    def tanh_grad(self, k: Any, dy: Array, y: Array, out: Array) -> None:
+        k.tanh_grad(k.p(dy), k.p(y), k.p(out), y.size, _Threads.number)
+
     @kernel("out")
     def sigmoid(self, k: Any, x: Array, out: Array) -> None:
         k.sigmoid(k.p(x), k.p(out), x.size, _Threads.number)

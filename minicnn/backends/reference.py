@@ -137,6 +137,17 @@ class Reference(Windows):
         """dy where the output y was positive, else 0."""
         self.xp.multiply(dy, y > 0, out=out)
 
+    def relu_grad_sum(self, dy: Array, y: Array, out: Array, sums: Array) -> None:
+        """relu_grad of dy (N, K, ...), and its sums over all axes but the channels, (K,)."""
+        self.relu_grad(dy, y, out)
+        self.channel_sum(out, sums)
+
+    def sigmoid_grad(self, dy: Array, y: Array, out: Array) -> None:
+        self.xp.multiply(dy * y, 1 - y, out=out)
+
+    def tanh_grad(self, dy: Array, y: Array, out: Array) -> None:
+        self.xp.multiply(dy, 1 - y * y, out=out)
+
     def sigmoid(self, x: Array, out: Array) -> None:
         self.xp.negative(x, out=out)
         self.xp.exp(out, out=out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import random
-from ..autograd import differentiable
+from ..autograd import differentiable, first_order
 from ..errors import ArgumentError
 from ..geometry import is_number
 from ..tensor import Tensor, as_tensor
@@ -47,8 +47,14 @@ def _sigmoid(kernels, needs, x):
 
 
 def _sigmoid_backward(saved, dy, needs):
-    (y,) = saved
-    return (dy * y * (1.0 - y),)
+    return (_sigmoid_grad(dy, saved[0]),)
+
+
+@first_order(lambda dy, y: dy * y * (1.0 - y))
+def _sigmoid_grad(kernels, dy, y):
+    dx = kernels.empty(dy.shape, dy.dtype)
+    kernels.sigmoid_grad(dy, y, out=dx)
+    return dx
 
 
 def sigmoid(x: Any) -> Tensor:
@@ -64,8 +70,14 @@ def _tanh(kernels, needs, x):
 
 
 def _tanh_backward(saved, dy, needs):
-    (y,) = saved
-    return (dy * (1.0 - y * y),)
+    return (_tanh_grad(dy, saved[0]),)
+
+
+@first_order(lambda dy, y: dy * (1.0 - y * y))
+def _tanh_grad(kernels, dy, y):
+    dx = kernels.empty(dy.shape, dy.dtype)
+    kernels.tanh_grad(dy, y, out=dx)
+    return dx
 
 
 def tanh(x: Any) -> Tensor:

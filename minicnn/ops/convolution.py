@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import geometry as sizes
-from ..autograd import differentiable
+from ..autograd import differentiable, first_order
 from ..errors import ArgumentError, ShapeError
 from ..geometry import Padding, Pair
 from ..tensor import Tensor, as_tensor
@@ -23,13 +23,31 @@ def _conv2d(kernels, needs, x, weight, bias, *, geometry, relu):
 
 def _conv2d_backward(saved, dy, needs, *, geometry, relu):
     x, weight, y = saved
-    if relu:
+    dbias = None
+    if relu and needs[2]:
+        dy, dbias = _relu_grad_sum(dy, y)
+    elif relu:
         dy = relu_grad(dy, y)
+    elif needs[2]:
+        dbias = channel_sum(dy)
     return (
         conv2d_input_grad(dy, weight, geometry=geometry) if needs[0] else None,
         conv2d_weight_grad(dy, x, geometry=geometry) if needs[1] else None,
-        channel_sum(dy) if needs[2] else None,
+        dbias,
     )
+
+
+def _relu_grad_sum_composed(dy, y):
+    dy = relu_grad(dy, y)
+    return dy, channel_sum(dy)
+
+
+@first_order(_relu_grad_sum_composed)
+def _relu_grad_sum(kernels, dy, y):
+    """The gradient of ReLU's input, and of the bias before it."""
+    dx, dbias = kernels.empty(y.shape, y.dtype), kernels.empty(y.shape[1:2], y.dtype)
+    kernels.relu_grad_sum(dy, y, out=dx, sums=dbias)
+    return dx, dbias
 
 
 @differentiable
