@@ -40,15 +40,49 @@ static void NAME(check_function)(const void *options)
     free(before);
 }
 
-static void NAME(check_relu_grad)(const void *options)
+static void NAME(check_gradient)(const void *options)
 {
     NAME(element_case) c = *(const NAME(element_case) *)options;
     describe("%lld numbers, in place %d", (long long)c.count, c.in_place);
     real *before = NULL, *dy = c.in_place ? NAME(changed)(c.count, &before) : NAME(input)(c.count);
     real *y = NAME(input)(c.count), *out = c.in_place ? dy : NAME(output)(c.count);
-    CALL(relu_grad)(dy, y, out, c.count, threads);
-    for (int64_t i = 0; i < c.count && comparing(); i++)
-        agree(i, (double)out[i], y[i] > 0 ? (double)(before ? before : dy)[i] : 0, 0);
+    if (c.which == RELU)
+        CALL(relu_grad)(dy, y, out, c.count, threads);
+    else if (c.which == SIGMOID)
+        CALL(sigmoid_grad)(dy, y, out, c.count, threads);
+    else
+        CALL(tanh_grad)(dy, y, out, c.count, threads);
+    for (int64_t i = 0; i < c.count && comparing(); i++) {
+        double d = (double)(before ? before : dy)[i], v = (double)y[i];
+        double expected = c.which == RELU ? (v > 0 ? d : 0) : c.which == SIGMOID ? d * v * (1 - v) : d * (1 - v * v);
+        agree(i, (double)out[i], expected, c.which == RELU ? 0 : 4 * EPSILON);
+    }
+    free(before);
+}
+
+typedef struct {
+    int64_t N, K, L;
+    int in_place;
+} NAME(map_case);
+
+static void NAME(check_relu_grad_sum)(const void *options)
+{
+    NAME(map_case) c = *(const NAME(map_case) *)options;
+    describe("N %lld, K %lld, L %lld, in place %d", (long long)c.N, (long long)c.K, (long long)c.L, c.in_place);
+    int64_t count = c.N * c.K * c.L;
+    real *before = NULL, *dy = c.in_place ? NAME(changed)(count, &before) : NAME(input)(count);
+    real *y = NAME(input)(count), *out = c.in_place ? dy : NAME(output)(count), *sums = NAME(output)(c.K);
+    CALL(relu_grad_sum)(dy, y, c.N, c.K, c.L, out, sums, threads);
+    for (int64_t k = 0; k < c.K && comparing(); k++) {
+        sum_of sum = {0, 0};
+        for (int64_t j = 0; j < c.N * c.L; j++) {
+            int64_t i = (j / c.L * c.K + k) * c.L + j % c.L;
+            double expected = y[i] > 0 ? (double)(before ? before : dy)[i] : 0;
+            agree(i, (double)out[i], expected, 0);
+            add_term(&sum, expected);
+        }
+        NAME(agree_sum)(k, sums[k], sum);
+    }
     free(before);
 }
 
@@ -140,9 +174,9 @@ void NAME(elements)(void)
         for (c.in_place = 0; c.in_place < 2; c.in_place++) {
             for (c.which = RELU; c.which <= TANH; c.which++) {
                 run(NAME(check_function), &c);
+                run(NAME(check_gradient), &c);
                 run(NAME(check_dropout), &c);
             }
-            run(NAME(check_relu_grad), &c);
         }
         for (int flags = 0; flags < 8; flags++) {
             NAME(step_case) s = {c.count, flags & 4 ? 0.9 : 0, flags & 2 ? 0.01 : 0, flags >> 2, flags & 1 & flags >> 2};
@@ -153,6 +187,12 @@ void NAME(elements)(void)
             }
         }
     }
+    static const int64_t shapes[][3] = {{1, 1, 1}, {0, 3, 4}, {2, 3, 35}, {65, 70, 1}, {3, 5, 1155}, {700, 150, 1}, {2, 4, 13001}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int in_place = 0; in_place < 2; in_place++) {
+            NAME(map_case) c = {shapes[i][0], shapes[i][1], shapes[i][2], in_place};
+            run(NAME(check_relu_grad_sum), &c);
+        }
 }
 
 #endif
