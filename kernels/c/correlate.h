@@ -88,7 +88,7 @@ static layout NAME(lay_out)(const correlation *c, int threads)
     }
     l.terms = NAME(terms_for)(c->terms, c->M, l.K);
     l.mr = NAME(panel_rows)(c->M, l.terms);
-    int64_t most = larger(8, smaller(1024, (1 << 22) / larger(l.K, 1)) / l.mr) * l.mr;
+    int64_t most = larger(8, smaller(512, (1 << 22) / larger(l.K, 1)) / l.mr) * l.mr;
     l.filters = smaller(round_up(c->M, l.mr), most);
     l.groups = l.filters >= c->M ? larger(1, smaller(c->G, (1 << 20) / larger(1, l.filters * l.K))) : 1;
     l.kc = NAME(block_length)(l.filters, l.K, 1, l.terms);

@@ -97,6 +97,16 @@ static void NAME(write_tile)(const product *p, real *tile, int64_t m0, int mr, i
     }
 }
 
+/* Fetch one of `parts` parts of the rows of the panel of B that begins at this offset. */
+INLINE void NAME(fetch_b)(const product *p, int64_t k0, int64_t kc, int64_t offset, int64_t part, int64_t parts)
+{
+    for (int64_t k = k0 + kc * part / parts; k < k0 + kc * (part + 1) / parts; k++) {
+        const real *row = p->b + (p->ks.table ? p->ks.table[k] : k * p->ks.stride) + offset;
+        __builtin_prefetch(row, 0, 2);
+        __builtin_prefetch(row + LANES, 0, 2);
+    }
+}
+
 /* Columns j0 .. j1 - 1 of the panels panel0 .. panel1 - 1. scratch: multiply_scratch numbers, aligned to LINE. */
 UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t panel1, int64_t j0, int64_t j1, real *scratch)
 {
@@ -114,14 +124,17 @@ UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t pane
             real *tile = blocks == 1 ? one_tile : tiles;
             /* A panel of B stays in the first-level cache while all of A, from the second, passes by. */
             for (int64_t jr = 0; jr < count; jr += NR) {
-                run runs[NR];
+                run runs[NR], next;
                 int64_t width = smaller(NR, count - jr);
                 int found = NAME(find_runs)(&p->to, j + jr, width, runs);
                 NAME(pack_b)(p->b, p->ks, k0, kc, &p->from, j + jr, width, p->slack, packed_b);
                 reach b = p->terms ? NAME(split_b)(p->terms, packed_b, kc, (pair *)split_b) : NOTHING;
+                int fetch = p->from.step == 1 && jr + NR < count && NAME(find_runs)(&p->from, j + jr + NR, 1, &next);
                 for (int64_t panel = panel0; panel < panel1; panel++) {
                     int64_t m0 = panel * p->mr;
                     int mr = (int)smaller(p->mr, p->M - m0);
+                    if (fetch)
+                        NAME(fetch_b)(p, k0, kc, next.offset, panel - panel0, panel1 - panel0);
                     NAME(panel_product)(p->terms, mr, kc, p->packed + k0 * p->M + m0 * kc,
                                         p->split + (block * panels + panel) * slot, packed_b, (pair *)split_b, b, tile,
                                         block > 0);

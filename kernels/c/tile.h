@@ -9,7 +9,7 @@
 
 #define LANES (VECTOR_BYTES / REAL_BYTES)
 #define NR (2 * LANES)
-#define KC 256
+#define KC 192
 
 typedef real NAME(vector) __attribute__((vector_size(VECTOR_BYTES)));
 typedef real NAME(unaligned) __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BYTES), may_alias));
@@ -178,10 +178,6 @@ INLINE void NAME(pack_b_runs)(
             const unaligned *from = (const unaligned *)(row + runs->offset);
             ((vector *)dst)[0] = from[0];
             ((vector *)dst)[1] = from[1];
-            if (!slack) { /* a matrix in memory: the panels to come lie at the right */
-                __builtin_prefetch(row + runs->offset + 4 * NR);
-                __builtin_prefetch(row + runs->offset + 4 * NR + LANES);
-            }
             continue;
         }
         for (int f = 0; f < found; f++)
@@ -232,6 +228,7 @@ INLINE void NAME(micro_rows)(const int mr, int64_t kc, const real *a, const real
     }
     for (int64_t k = 0; k < kc; k++) {
         vector b0 = ((const vector *)b)[0], b1 = ((const vector *)b)[1];
+        __builtin_prefetch(a + 24 * mr); /* A comes from the second-level cache */
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
             sum[i][0] += a[i] * b0;
