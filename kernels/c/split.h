@@ -59,7 +59,7 @@ typedef float parts_vector __attribute__((vector_size(VECTOR_BYTES)));
 
 /* How many terms to compute of the M x K product that was asked for with so many: 0 if float32 is faster. Splitting B pays where
  * many rows share it. */
-static int NAME(terms_for)(int terms, int64_t M, int64_t K)
+UNUSED static int NAME(terms_for)(int terms, int64_t M, int64_t K)
 {
     return M >= (terms == 6 ? 32 : 16) && K >= 16 ? terms : 0;
 }

@@ -66,6 +66,11 @@ class C(Reference):
         """The kernels that are native; the others are the reference's."""
         return frozenset(name for name, method in vars(C).items() if hasattr(method, "is_native"))
 
+    def _means(self) -> tuple[bool, int]:
+        """For the precision in force whether convolutions may take minimal filtering, which AMX outruns, and the terms."""
+        level = get_precision()
+        return level != "highest" and not self.terms["high"], self.terms[level]
+
     # Element by element
 
     @kernel("out")
@@ -156,23 +161,25 @@ class C(Reference):
     ) -> None:
         if not out.size:
             return
-        terms, threads = self.terms[get_precision()], _Threads.number
-        scratch = k.scratch(k.conv2d_room("conv2d", geometry, terms, threads))
-        k.conv2d(k.p(x), k.p(weight), k.p(bias), k.conv2d_geometry(geometry), relu, k.p(out), terms, scratch, threads)
+        (winograd, terms), threads = self._means(), _Threads.number
+        run, room = k.conv2d_way("conv2d", geometry, winograd, terms, threads)
+        run(
+            k.p(x), k.p(weight), k.p(bias), k.conv2d_geometry(geometry), relu, k.p(out), terms, k.scratch(room), threads
+        )
 
     @kernel("out")
     def conv2d_input_grad(self, k: Any, dy: Array, weight: Array, geometry: sizes.Conv2d, out: Array) -> None:
         if not out.size:
             return
-        terms, threads = self.terms[get_precision()], _Threads.number
-        scratch = k.scratch(k.conv2d_room("conv2d_input_grad", geometry, terms, threads))
-        k.conv2d_input_grad(k.p(dy), k.p(weight), k.conv2d_geometry(geometry), k.p(out), terms, scratch, threads)
+        (winograd, terms), threads = self._means(), _Threads.number
+        run, room = k.conv2d_way("conv2d_input_grad", geometry, winograd, terms, threads)
+        run(k.p(dy), k.p(weight), k.conv2d_geometry(geometry), k.p(out), terms, k.scratch(room), threads)
 
     @kernel("out")
     def conv2d_weight_grad(self, k: Any, dy: Array, x: Array, geometry: sizes.Conv2d, out: Array) -> None:
-        terms, threads = self.terms[get_precision()], _Threads.number
-        scratch = k.scratch(k.conv2d_room("conv2d_weight_grad", geometry, terms, threads))
-        k.conv2d_weight_grad(k.p(dy), k.p(x), k.conv2d_geometry(geometry), k.p(out), terms, scratch, threads)
+        (winograd, terms), threads = self._means(), _Threads.number
+        run, room = k.conv2d_way("conv2d_weight_grad", geometry, winograd, terms, threads)
+        run(k.p(dy), k.p(x), k.conv2d_geometry(geometry), k.p(out), terms, k.scratch(room), threads)
 
     @kernel("out")
     def channel_sum(self, k: Any, dy: Array, out: Array) -> None:

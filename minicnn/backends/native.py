@@ -36,6 +36,8 @@ REMEDY = (
     "and, in the source tree, run: pip install -e . (Windows: with clang-cl, from LLVM, beside Visual Studio's build tools; "
     "or in the Linux of WSL)"
 )
+CONVOLUTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
+"""The kinds of `winograd_pays`, in its order."""
 MOST_THREADS = 1024
 """OpenMP ends the process where the system refuses it a thread."""
 OPENMP_REMEDY = (
@@ -137,7 +139,7 @@ class Kernels:
         self.conv2d_geometry = functools.lru_cache(4096)(self._conv2d_geometry)
         self.pool2d_geometry = functools.lru_cache(4096)(self._pool2d_geometry)
         self.batch_norm_layout = functools.lru_cache(4096)(self._batch_norm_layout)
-        self.conv2d_room = functools.lru_cache(4096)(self._conv2d_room)
+        self.conv2d_way = functools.lru_cache(4096)(self._conv2d_way)
         self.offsets = functools.lru_cache(4096)(self._offsets)
         from_buffer, real_array, null = ffi.from_buffer, self._real, ffi.NULL
         self.p: Callable[[Array | None], Any] = lambda x: null if x is None else from_buffer(real_array, x)
@@ -181,10 +183,16 @@ class Kernels:
     def _batch_norm_layout(self, *values: int) -> Any:
         return self._ffi.new("batch_norm_layout *", values)
 
-    def _conv2d_room(self, name: str, g: sizes.Conv2d, terms: int, threads: int) -> int:
-        """Bytes of scratch for a convolution or one of its gradients."""
+    def _conv2d_way(self, name: str, g: sizes.Conv2d, winograd: bool, terms: int, threads: int) -> tuple[Any, int]:
+        """The kernel for a convolution or one of its gradients, and its bytes of scratch.
+
+        winograd: whether minimal filtering computes where it pays.
+        """
+        geometry, kind = self.conv2d_geometry(g), CONVOLUTIONS.index(name)
+        if winograd and self.winograd_pays(geometry, kind):
+            name = "winograd_" + name
         taps = self._ffi.new("int64_t[]", g.R + g.S + g.R * g.S)
-        return int(getattr(self, name + "_scratch")(self.conv2d_geometry(g), taps, terms, threads))
+        return getattr(self, name), int(getattr(self, name + "_scratch")(geometry, taps, terms, threads))
 
     def _offsets(self, shape: sizes.Shape, a: _Batch, b: _Batch, out: _Batch, size: int) -> Any:
         """For each member of a batch of this shape the offset in each operand, in elements of `size` bytes."""

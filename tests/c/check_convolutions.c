@@ -43,7 +43,7 @@ static void NAME(convolve)(const conv2d_geometry *g, const real *x, const real *
 
 typedef struct {
     conv2d_geometry g;
-    int which, bias, relu, terms;
+    int which, bias, relu, terms, winograd;
 } NAME(convolution_case);
 
 static void NAME(tell)(const conv2d_geometry *g, int terms)
@@ -52,6 +52,24 @@ static void NAME(tell)(const conv2d_geometry *g, int terms)
              (int)g->N, (int)g->C, (int)g->H,
              (int)g->W, (int)g->K, (int)g->R, (int)g->S, (int)g->G, (int)g->stride_h, (int)g->stride_w, (int)g->top, (int)g->left,
              (int)g->dilation_h, (int)g->dilation_w, terms);
+}
+
+/* Any of the three by minimal filtering, which pays or not. */
+static void NAME(filter_minimally)(
+    const NAME(convolution_case) *c, const conv2d_geometry *g, const real *x, const real *w, const real *bias, const real *y,
+    real *out, void *taps)
+{
+    CALL(winograd_pays)(g, c->which == TO_Y ? 0 : c->which == TO_X ? 1 : 2);
+    if (c->which == TO_Y) {
+        void *room = scratch(CALL(winograd_conv2d_scratch)(g, taps, c->terms, threads));
+        CALL(winograd_conv2d)(x, w, bias, g, c->relu, out, c->terms, room, threads);
+    } else if (c->which == TO_X) {
+        void *room = scratch(CALL(winograd_conv2d_input_grad_scratch)(g, taps, c->terms, threads));
+        CALL(winograd_conv2d_input_grad)(y, w, g, out, c->terms, room, threads);
+    } else {
+        void *room = scratch(CALL(winograd_conv2d_weight_grad_scratch)(g, taps, c->terms, threads));
+        CALL(winograd_conv2d_weight_grad)(y, x, g, out, c->terms, room, threads);
+    }
 }
 
 static void NAME(check_convolution)(const void *options)
@@ -65,7 +83,9 @@ static void NAME(check_convolution)(const void *options)
     real *x = c->which == TO_X ? NULL : NAME(input)(x_size), *w = c->which == TO_WEIGHT ? NULL : NAME(input)(w_size);
     real *y = c->which == TO_Y ? NULL : NAME(input)(y_size), *bias = c->bias ? NAME(input)(g->K) : NULL, *out = NAME(output)(size);
     void *taps = scratch((g->R + g->S + g->R * g->S) * (int64_t)sizeof(int64_t));
-    if (c->which == TO_Y) {
+    if (c->winograd)
+        NAME(filter_minimally)(c, g, x, w, bias, y, out, taps);
+    else if (c->which == TO_Y) {
         void *room = scratch(CALL(conv2d_scratch)(g, taps, c->terms, threads));
         CALL(conv2d)(x, w, bias, g, c->relu, out, c->terms, room, threads);
     } else if (c->which == TO_X) {
@@ -79,12 +99,15 @@ static void NAME(check_convolution)(const void *options)
         return;
     sum_of *sums = calloc((size_t)size + 1, sizeof *sums);
     NAME(convolve)(g, x, w, y, c->which, sums);
+    double largest = 0; /* minimal filtering mixes neighbours: the large ones round for all */
+    for (int64_t i = 0; i < size; i++)
+        largest = c->winograd && sums[i].size > largest ? sums[i].size : largest;
     for (int64_t i = 0; i < size; i++) {
         if (bias)
             add_term(&sums[i], (double)bias[i / (g->P * g->Q) % g->K]);
         if (c->relu && sums[i].value < 0)
             sums[i].value = 0;
-        agree(i, (double)out[i], sums[i].value, NAME(loss)(c->terms) * sums[i].size);
+        agree(i, (double)out[i], sums[i].value, NAME(loss)(c->terms) * (sums[i].size + largest));
     }
     free(sums);
 }
@@ -148,6 +171,9 @@ void NAME(convolutions)(void)
         {3, 20, 13, 13, 35, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},  /* the common one, no multiple of a tile */
         {2, 16, 14, 18, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},  /* even maps */
         {2, 9, 8, 8, 10, 3, 3, 1, 1, 1, 0, 0, 0, 0, 1, 1},     /* no padding */
+        {2, 9, 5, 6, 70, 3, 3, 1, 1, 1, 0, 3, 2, 1, 1, 1},     /* another on each side */
+        {1, 5, 19, 170, 6, 3, 3, 1, 1, 1, 4, 1, 1, 1, 1, 1},   /* several panels of tiles */
+        {1, 280, 7, 7, 9, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},    /* several blocks of channels */
         {1, 3, 35, 33, 13, 11, 11, 1, 4, 4, 2, 2, 2, 2, 1, 1}, /* a first layer */
         {2, 3, 30, 31, 8, 7, 7, 1, 2, 2, 3, 3, 3, 3, 1, 1},
         {4, 16, 14, 14, 9, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1},   /* a matrix product */
@@ -177,17 +203,27 @@ void NAME(convolutions)(void)
             .stride_h = v[8], .stride_w = v[9], .top = v[10], .left = v[12], .dilation_h = v[14], .dilation_w = v[15]};
         g.P = (g.H + v[10] + v[11] - g.dilation_h * (g.R - 1) - 1) / g.stride_h + 1;
         g.Q = (g.W + v[12] + v[13] - g.dilation_w * (g.S - 1) - 1) / g.stride_w + 1;
-        NAME(convolution_case) c = {g, TO_Y, 1, 1, 0};
+        NAME(convolution_case) c = {g, TO_Y, 1, 1, 0, 0};
         RUN_FOR_TERMS(NAME(check_convolution), &c)
         c.bias = c.relu = 0;
         for (c.which = TO_Y; c.which <= TO_WEIGHT; c.which++)
             RUN_FOR_TERMS(NAME(check_convolution), &c)
+        if (g.R == 3 && g.S == 3 && g.G == 1 && g.stride_h * g.stride_w * g.dilation_h * g.dilation_w == 1) {
+            c = (NAME(convolution_case)){g, TO_Y, 1, 1, 0, 1};
+            run(NAME(check_convolution), &c);
+            c.bias = c.relu = 0;
+            for (c.which = TO_Y; c.which <= TO_WEIGHT; c.which++)
+                run(NAME(check_convolution), &c);
+            c.winograd = 0;
+        }
         if (g.K <= 100) {
             run(NAME(check_im2col), &g);
             run(NAME(check_col2im), &g);
         }
         if (i == 2) { /* no image at all: the gradient of the weight is 0 */
             c.g.N = g.N = 0, c.which = TO_WEIGHT;
+            run(NAME(check_convolution), &c);
+            c.winograd = 1;
             run(NAME(check_convolution), &c);
             run(NAME(check_im2col), &g);
             run(NAME(check_col2im), &g);

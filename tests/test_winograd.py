@@ -1,0 +1,233 @@
+"""Convolution by minimal filtering: against the reference, the plain kernels and hostile numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import minicnn
+from minicnn import errors, geometry
+from minicnn.backends import c as c_backend
+from minicnn.backends.native import CONVOLUTIONS, usable
+from minicnn.backends.reference import Reference
+
+try:
+    C = c_backend.load()
+except errors.BackendError as error:
+    pytest.skip(f"backend c: {error}", allow_module_level=True)
+
+REFERENCE = Reference(np)
+FROBENIUS = {np.float32: 2e-6, np.float64: 4e-15}
+"""The largest relative error, in the Frobenius norm, of up to 300 channels."""
+
+GEOMETRIES = [
+    geometry.conv2d((1, 1, 1, 1), (1, 1, 3, 3), 1, 1),
+    geometry.conv2d((1, 1, 3, 3), (1, 1, 3, 3), 1, 0),
+    geometry.conv2d((1, 16, 4, 4), (14, 16, 3, 3), 1, 1),
+    geometry.conv2d((2, 17, 5, 6), (15, 17, 3, 3), 1, 0),
+    geometry.conv2d((3, 40, 13, 13), (70, 40, 3, 3), 1, 1),
+    geometry.conv2d((40, 33, 2, 2), (20, 33, 3, 3), 1, 1),
+    geometry.conv2d((1, 5, 11, 301), (6, 5, 3, 3), 1, 1),
+    geometry.conv2d((1, 5, 301, 3), (64, 5, 3, 3), 1, 1),
+    geometry.conv2d((9, 300, 7, 7), (31, 300, 3, 3), 1, 1),
+    geometry.conv2d((3, 31, 14, 14), (300, 31, 3, 3), 1, 1),
+    geometry.conv2d((2, 20, 28, 28), (20, 20, 3, 3), 1, 2),
+    geometry.conv2d((2, 3, 8, 9), (4, 3, 3, 3), 1, (0, 1, 2, 0)),
+    geometry.conv2d((2, 3, 1, 2), (4, 3, 3, 3), 1, (6, 4, 7, 4)),
+    geometry.conv2d((20, 9, 30, 30), (13, 9, 3, 3), 1, 1),
+]
+
+
+@pytest.fixture(params=usable(), scope="module")
+def c(request):
+    return c_backend.C(request.param)
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(params=[1, 2, 3], ids=["1 thread", "2 threads", "3 threads"])
+def threads(request):
+    before = c_backend.get_num_threads()
+    c_backend.set_num_threads(request.param)
+    yield request.param
+    c_backend.set_num_threads(before)
+
+
+def normal(shape, dtype, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(dtype)
+
+
+def run(c, kernel, arrays, g, *, threads=1, relu=False):
+    """Call one of the six kernels, whether it pays or not, with scratch full of NaN; nothing beside `out` may change."""
+    dtype = arrays[0].dtype
+    k = c.kernels[dtype]
+    shapes = (g.output_shape, g.input_shape, g.weight_shape)
+    shape = shapes[CONVOLUTIONS.index(kernel.removeprefix("winograd_"))]
+    room = getattr(k, kernel + "_scratch")(k.conv2d_geometry(g), c.module.ffi.new("int64_t[]", 15), 0, threads)
+    scratch = k.scratch(room)
+    np.frombuffer(c.module.ffi.buffer(scratch), np.uint8)[:] = 255
+    framed = np.full(int(np.prod(shape)) + 128, 7, dtype)
+    options = (relu,) if kernel.endswith("conv2d") else ()
+    out = framed[64:-64]
+    getattr(k, kernel)(*map(k.p, arrays), k.conv2d_geometry(g), *options, k.p(out), 0, scratch, threads)
+    assert (framed[:64] == 7).all() and (framed[-64:] == 7).all()
+    return out.reshape(shape)
+
+
+def operands(g, dtype):
+    """For each kernel its arrays."""
+    x, w, dy = (normal(shape, dtype, i) for i, shape in enumerate((g.input_shape, g.weight_shape, g.output_shape)))
+    return {"conv2d": [x, w, normal((g.K,), dtype)], "conv2d_input_grad": [dy, w], "conv2d_weight_grad": [dy, x]}
+
+
+def expected(kernel, arrays, g, relu=False):
+    shapes = (g.output_shape, g.input_shape, g.weight_shape)
+    out = np.empty(shapes[CONVOLUTIONS.index(kernel)])
+    wide = [None if a is None else a.astype(np.float64) for a in arrays]
+    getattr(REFERENCE, kernel)(*wide, g, *([relu] if kernel == "conv2d" else []), out)
+    return out
+
+
+def error(actual, right):
+    return np.linalg.norm(actual - right) / np.linalg.norm(right)
+
+
+def error_of_sums(kernel, arrays, g, actual, right):
+    """The same, relative to what sums of such products amount to when their signs are random: a few may cancel."""
+    squares = expected(kernel, [a.astype(np.float64) ** 2 for a in arrays], g)
+    return np.linalg.norm(actual - right) / np.sqrt(squares.sum())
+
+
+def check_all(c, g, dtype, threads):
+    for kernel, arrays in operands(g, dtype).items():
+        for relu in (False, True) if kernel == "conv2d" else (False,):
+            right = expected(kernel, arrays, g, relu)
+            mine = run(c, "winograd_" + kernel, arrays, g, threads=threads, relu=relu)
+            assert error_of_sums(kernel, arrays, g, mine, right) <= FROBENIUS[dtype], kernel
+            again = run(c, "winograd_" + kernel, arrays, g, threads=threads, relu=relu)
+            np.testing.assert_array_equal(mine, again)
+
+
+@pytest.mark.parametrize("g", GEOMETRIES, ids=str)
+def test_the_reference(c, dtype, threads, g):
+    check_all(c, g, dtype, threads)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_drawn_geometries(c, dtype, data):
+    draw = data.draw
+    N, channels, K = draw(st.integers(1, 5)), draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    H = draw(st.integers(max(1, 3 - padding[0] - padding[1]), 20))
+    W = draw(st.integers(max(1, 3 - padding[2] - padding[3]), 40))
+    check_all(c, geometry.conv2d((N, channels, H, W), (K, channels, 3, 3), 1, padding), dtype, draw(st.integers(1, 3)))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, "max", "large", "small", 0.0])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("kernel", CONVOLUTIONS)
+def test_hostile_numbers(dtype, threads, kernel, value, place):
+    """What the transforms would spoil is computed plainly: the very bits of the plain kernel."""
+    g = geometry.conv2d((3, 16, 9, 10), (18, 16, 3, 3), 1, 1)
+    limits = np.finfo(dtype)
+    special = {
+        "max": limits.max,
+        "large": dtype(1e30) if dtype == np.float32 else dtype(1e290),
+        "small": limits.tiny / 8,
+    }
+    arrays = operands(g, dtype)[kernel]
+    flat = arrays[place].reshape(-1)
+    flat[[0, flat.size // 2, flat.size - 1]] = special.get(value, value)
+    mine = run(C, "winograd_" + kernel, arrays, g, threads=threads)
+    plain = run(C, kernel, arrays, g, threads=threads)
+    if value in ("small", 0.0):
+        assert error(mine, expected(kernel, arrays, g)) <= FROBENIUS[dtype]
+    else:
+        np.testing.assert_array_equal(mine, plain)
+
+
+def test_products_of_large_numbers(dtype, threads):
+    """As large as they may be without the plain path nothing overflows."""
+    g = geometry.conv2d((2, 40, 8, 8), (20, 40, 3, 3), 1, 1)
+    scale = dtype(1e13) if dtype == np.float32 else dtype(1e148)
+    for kernel, arrays in operands(g, dtype).items():
+        large = [a * scale if a.ndim == 4 else a * scale * scale for a in arrays]
+        assert (
+            error(run(C, "winograd_" + kernel, large, g, threads=threads) / scale / scale, expected(kernel, arrays, g))
+            < 2e-6
+        )
+
+
+def test_tiny_numbers(dtype, threads):
+    """Products below the smallest number vanish as they do in the plain kernel; denormal numbers are numbers."""
+    g = geometry.conv2d((2, 20, 8, 8), (20, 20, 3, 3), 1, 1)
+    tiny = np.finfo(dtype).tiny
+    for kernel, arrays in operands(g, dtype).items():
+        small = [arrays[0] * tiny, *arrays[1:]]
+        small[2:] = [np.zeros_like(b) for b in small[2:]]
+        mine = run(C, "winograd_" + kernel, small, g, threads=threads)
+        assert error(mine.astype(np.float64) / tiny, expected(kernel, small, g) / tiny) < 1e-4
+
+
+def test_the_plain_kernels_serve_where_it_does_not_pay():
+    k = C.kernels[np.dtype(np.float32)]
+    one = geometry.conv2d((16, 64, 56, 56), (64, 64, 3, 3), 1, 1)
+    others = [
+        geometry.conv2d((16, 64, 56, 56), (64, 64, 3, 3), 2, 1),
+        geometry.conv2d((16, 64, 56, 56), (64, 64, 3, 3), 1, 2, 2),
+        geometry.conv2d((16, 64, 56, 56), (64, 32, 3, 3), 1, 1, 1, 2),
+        geometry.conv2d((16, 64, 56, 56), (64, 64, 5, 5), 1, 2),
+        geometry.conv2d((16, 3, 56, 56), (64, 3, 3, 3), 1, 1),
+        geometry.conv2d((1, 64, 1, 1), (64, 64, 3, 3), 1, 1),
+    ]
+    for kind, name in enumerate(CONVOLUTIONS):
+        assert k.winograd_pays(k.conv2d_geometry(one), kind)
+        assert k.conv2d_way(name, one, False, 0, 2)[0] == getattr(k, name)
+        assert k.conv2d_way(name, one, True, 0, 2)[0] == getattr(k, "winograd_" + name)
+        assert all(k.conv2d_way(name, g, True, 0, 2)[0] == getattr(k, name) for g in others)
+
+
+def test_what_the_precision_permits():
+    for level, permitted in (("highest", False), ("high", True), ("medium", True)):
+        with minicnn.backends.using(WITHOUT_AMX, level):
+            assert WITHOUT_AMX._means() == (permitted, WITHOUT_AMX.terms[level])
+
+
+WITHOUT_AMX = c_backend.C(min(usable(), key=lambda level: level == "amx"))
+
+
+def test_gradients_at_high_precision(rng):
+    with minicnn.backends.using(WITHOUT_AMX, "high"):
+        x, w, b = (
+            minicnn.Tensor(rng.standard_normal(shape), requires_grad=True)
+            for shape in ((4, 12, 15, 16), (10, 12, 3, 3), (10,))
+        )
+        k, g = WITHOUT_AMX.kernels[np.dtype(np.float64)], geometry.conv2d(x.shape, w.shape, 1, 1)
+        assert all(k.winograd_pays(k.conv2d_geometry(g), kind) for kind in range(3))
+        minicnn.gradcheck(lambda x, w, b: minicnn.ops.conv2d(x, w, b, padding=1), [x, w, b])
+
+
+def test_a_backward_has_the_precision_of_its_forward(rng):
+    x = rng.standard_normal((4, 16, 12, 12)).astype(np.float32)
+    w = rng.standard_normal((16, 16, 3, 3)).astype(np.float32)
+
+    def gradients(forward, backward):
+        xt, wt = minicnn.Tensor(x, requires_grad=True), minicnn.Tensor(w, requires_grad=True)
+        try:
+            minicnn.set_precision(forward)
+            y = minicnn.ops.conv2d(xt, wt, padding=1)
+            minicnn.set_precision(backward)
+            (y * y).sum().backward()
+        finally:
+            minicnn.set_precision("highest")
+        return np.concatenate([xt.grad.numpy().ravel(), wt.grad.numpy().ravel()])
+
+    with minicnn.backends.using(WITHOUT_AMX, None):
+        assert (gradients("high", "highest") == gradients("high", "high")).all()
+        assert (gradients("high", "high") != gradients("highest", "high")).any()
