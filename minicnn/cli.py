@@ -1,4 +1,4 @@
-"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict, bench."""
+"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict, bench, profile."""
 
 import io
 import os
@@ -178,13 +178,13 @@ def run_example(defaults: Job) -> None:
 app.command("train")(training_command(Job()))
 
 
-def _shape(input: str | None) -> tuple[int, int, int] | None:
-    """--input as a shape."""
+def _shape(input: str | None, option: str = "--input") -> tuple[int, int, int] | None:
+    """The option as a shape."""
     if input is None:
         return None
     parts = input.lower().split("x")
     if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint="--input")
+        raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint=option)
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
@@ -361,30 +361,91 @@ def predict(
 def bench(
     things: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NETWORK ...", help="Whole steps of these networks.", show_default=False),
+        typer.Argument(
+            metavar="WHAT ...",
+            help="Networks, for whole steps of them; or kernels, such as conv2d. Default: a bit of everything.",
+            show_default=False,
+        ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Everything: a quarter of an hour on two cores.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="limits, steps; may be repeated.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="limits, gemm, convs, calls or steps; may be repeated.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Turns of each candidate.", min=1)] = None,
     precision: Annotated[
         list[str] | None, typer.Option(help="highest, high, medium; default: all that differ here.")
     ] = None,
     isa: Annotated[str | None, typer.Option(help="Hold all libraries to avx2, avx512, ...")] = None,
     threads: Annotated[int | None, typer.Option(help="Of all libraries.", min=1)] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the results to this file.")] = None,
+    shape: Annotated[str | None, typer.Option(help="With conv2d: the input, CxHxW such as 64x56x56.")] = None,
+    filters: Annotated[int, typer.Option(help="With --shape.", min=1)] = 64,
+    kernel: Annotated[int, typer.Option(help="With --shape: the window's side.", min=1)] = 3,
+    stride: Annotated[int, typer.Option(help="With --shape.", min=1)] = 1,
+    padding: Annotated[int | None, typer.Option(help="With --shape; default: half the window.", min=0)] = None,
+    dilation: Annotated[int, typer.Option(help="With --shape.", min=1)] = 1,
+    groups: Annotated[int, typer.Option(help="With --shape.", min=1)] = 1,
+    batch: Annotated[int, typer.Option(help="With --shape: images.", min=1)] = 16,
+    json: Annotated[Path | None, typer.Option(help="Write the results, with every time, to this file.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw the roofline to this .png, .svg or .pdf; with --compare: the second file's."),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="OLD NEW", help="Measure nothing: say what got slower.")
+    ] = None,
 ) -> None:
     """How fast this machine computes, beside its own limits and, where it is installed, PyTorch.
 
-    Results are compared before anything is timed; the candidates take turns, and medians are shown.
+    Results are checked before anything is timed; the candidates take turns, and medians are shown. `minicnn bench conv2d
+    --shape 64x56x56 --filters 64 --kernel 3` is the loop in which one writes a kernel: in a checkout it builds first.
     """
-    from .bench import machine
+    from .bench import kernels, machine
+    from .bench.compare import compare as comparison
+    from .bench.run import load, save, select
     from .bench.run import run as measure
-    from .bench.run import save, select
 
+    if compare is not None:
+        old, new = (load(path) for path in compare)
+        lines, slower = comparison(old, new)
+        print("\n".join(lines))
+        _roofline(new, plot)
+        raise typer.Exit(1 if slower else 0)
     wanted = machine.environment(isa, threads)
     if not machine.holds(wanted):
         raise typer.Exit(machine.fresh(sys.argv[1:], wanted))
     options = select(things or [], full, only or [], rounds, precision or [])
+    if shape is not None:
+        options.cases = kernels.at_shape(
+            things or [], _shape(shape, "--shape"), filters, kernel, stride, padding, dilation, groups, batch
+        )
+    if "kernels" in options.parts:
+        kernels.build(print)
     result = measure(options)
     if json is not None:
         save(result, json)
+    _roofline(result, plot)
+
+
+def _roofline(result: dict[str, Any], path: Path | None) -> None:
+    if path is not None:
+        from .bench.plot import roofline
+        from .inspect import save_figure
+
+        save_figure(roofline(result), path)
+        print(path)
+
+
+@app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="A network of the zoo, such as resnet18, or a Caffe .prototxt file.")],
+    batch: Annotated[int | None, typer.Option(help="Images; default: as in minicnn bench.", min=1)] = None,
+    rounds: Annotated[int, typer.Option(help="Steps of which the median is taken.", min=1)] = 5,
+    top: Annotated[int | None, typer.Option(help="Show so many layers, the slowest first.", min=1)] = None,
+    input: Annotated[str | None, typer.Option(help="Another input shape, as CxHxW: 3x224x224.")] = None,
+) -> None:
+    """Where a training step's time goes: each layer, forward and backward, with its share and GFLOP/s."""
+    from .bench.profile import profile as measure
+    from .bench.profile import show
+
+    network, shape = _network(name, input)
+    show(measure(network, batch, rounds, shape), top)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import backends
-from .measure import median, seconds
+from .measure import seconds
 
 BYTES = 2**28
 """Of each array that is streamed: more than any cache."""
-ROUNDS = 9
+ROUNDS = 15
+"""A limit is the best of so many: a disturbed one is none."""
 
 
 def measure() -> dict[str, float]:
@@ -23,31 +26,29 @@ def measure() -> dict[str, float]:
     if "c" not in backends.available():
         return {}
     k, threads = backends.get("c").module, backends.get_num_threads()
-    found: dict[str, float] = {}
+    calls: dict[str, tuple[Callable[[], Any], float]] = {}
     for name in ("fma_f32", "fma_f64", "bf16", "amx"):
         for n in sorted({1, threads}):
-            rate = _compute(k, name, n)
-            if rate:
-                found[name if n == threads else f"{name}_1"] = rate
+            each = _flops(k, name)
+            if each:
+                rounds = max(1, round(2e9 / each))
+                run: Any = partial(getattr(k.lib, f"limit_{name}"), rounds, k.ffi.new("double *"), n)
+                calls[name if n == threads else f"{name}_1"] = run, n * rounds * each
     x, y = np.ones(BYTES // 4, np.float32), np.zeros(BYTES // 4, np.float32)
-    a, b, out = (k.ffi.from_buffer("float[]", array) for array in (x, y, np.zeros(1, np.float32)))
-    read = [seconds(lambda: k.lib.limit_read(a, x.size, out, threads)) for _ in range(ROUNDS)]
-    copy = [seconds(lambda: k.lib.limit_copy(a, b, x.size, threads)) for _ in range(ROUNDS)]
-    return found | {"read": x.nbytes / median(read) / 1e9, "copy": 2 * x.nbytes / median(copy) / 1e9}
+    a, b = k.ffi.from_buffer("float[]", x), k.ffi.from_buffer("float[]", y)
+    calls["read"] = partial(k.lib.limit_read, a, x.size, k.ffi.new("float *"), threads), x.nbytes
+    calls["copy"] = partial(k.lib.limit_copy, a, b, x.size, threads), 2 * x.nbytes
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, (call, _) in calls.items():
+            times[name].append(seconds(call))
+    return {name: work / min(times[name]) / 1e9 for name, (_, work) in calls.items()}
 
 
-def _compute(k: Any, name: str, threads: int) -> float:
-    """GFLOP/s of the kernel limit_NAME, or 0 where there is none or this processor cannot run it.
+def _flops(k: Any, name: str) -> int:
+    """Operations in a round of the kernel limit_NAME, or 0 where there is none or this processor cannot run it.
 
-    limit_NAME(rounds, out, threads) does `rounds` rounds of limit_flops_NAME() operations in every thread; 0 of them:
-    this processor cannot.
+    limit_NAME(rounds, out, threads) does `rounds` rounds of limit_flops_NAME() operations in every thread.
     """
-    run: Any = getattr(k.lib, f"limit_{name}", None)
     flops: Any = getattr(k.lib, f"limit_flops_{name}", None)
-    each = flops() if run and flops else 0
-    if not each:
-        return 0.0
-    out = k.ffi.new("double *")
-    rounds = max(1, round(2e9 / each))
-    times = [seconds(lambda: run(rounds, out, threads)) for _ in range(ROUNDS)]
-    return float(threads * rounds * each / median(times) / 1e9)
+    return int(flops()) if flops else 0

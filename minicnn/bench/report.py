@@ -37,12 +37,21 @@ def share(row: dict[str, Any], limits: dict[str, float]) -> tuple[float | None, 
     return times[first] / row["seconds"], first
 
 
+KINDS = ("convs", "calls", "steps")
+"""The parts that have kinds of rows, with a mean for each."""
+
+
 def geometric_means(rows: Rows) -> dict[str, float]:
     """Of the speeds against PyTorch, by part, kind and precision."""
     groups: dict[str, list[float]] = {}
     for row in rows:
         if row["ratio"] is not None:
-            groups.setdefault(f"{row['part']} {row['what']} {row['precision']}", []).append(row["ratio"])
+            groups.setdefault(
+                " ".join(
+                    [row["part"], *([row["what"]] if row["part"] in KINDS and row["what"] else []), row["precision"]]
+                ),
+                [],
+            ).append(row["ratio"])
     return {name: math.exp(sum(map(math.log, ratios)) / len(ratios)) for name, ratios in groups.items()}
 
 
@@ -60,34 +69,46 @@ def limit_lines(limits: dict[str, float]) -> Iterator[str]:
         yield f"limit {name:<12}{value:8.0f} {unit}"
 
 
-NAME = 30
-"""Columns for the name of a row."""
+NAMES = {"steps": 24}
+NAME = 43
+"""Columns for the name of a row: of a step, of others."""
 
 
 def head(part: str) -> str:
-    line = f"{part:<{NAME}}{'ms':>9}{'GFLOP/s':>8}{'limit':>6}{'/torch':>7}{'error':>7}"
-    return line + (f"{'MiB':>6}{'torch':>7}" if part == "steps" else "")
+    line = f"{part:<{NAMES.get(part, NAME) + 5}}{'ms':>8}{'GF/s':>6}{'limit':>6}{'ratio':>6}{'error':>6}"
+    return line + (f"{'MiB':>6}{'torch':>6}{'faults':>7}" if part == "steps" else "")
 
 
 def line(row: dict[str, Any]) -> str:
-    """One row: time, rate, share of the limit, how many times as fast as PyTorch, error, peak memory and PyTorch's."""
+    """One row: time, rate, share of the limit, how many times as fast as PyTorch, error; of steps peak memory and PyTorch's,
+    and page faults once the loop runs steadily."""
+    width, ms = NAMES.get(row["part"], NAME), row["seconds"] * 1e3
     cells = [
-        f"{label(row)[:NAME]:<{NAME}}",
-        f"{row['seconds'] * 1e3:9.{digits(row['seconds'] * 1e3)}f}",
-        f"{row['gflops']:8.0f}" if row["gflops"] else f"{'-':>8}",
-        f"{row['share']:6.0%}" if row["share"] is not None else f"{'-':>6}",
-        f"{row['ratio']:7.2f}" if row["ratio"] is not None else f"{'':>7}",
-        f"{row['error']['minicnn']:7.0e}" if row.get("error") else f"{'':>7}",
+        f"{label(row)[:width]:<{width}}",
+        f"{LEVELS[row['precision']]:>5}",
+        f"{ms:8.{digits(ms)}f}",
+        f"{row['gflops']:6.0f}" if row["gflops"] else f"{'':>6}",
+        f"{row['share']:6.0%}" if row["share"] is not None else f"{'':>6}",
+        f"{row['ratio']:6.2f}" if row["ratio"] is not None else f"{'':>6}",
+        f"{row['error']['minicnn']:6.0e}" if row.get("error") else f"{'':>6}",
     ]
     if row["part"] == "steps":
         cells.append(f"{row['memory']['minicnn']:6.0f}")
-        cells.append(f"{row['memory'][row['best_torch']]:7.0f}" if row["best_torch"] else "")
+        cells.append(f"{row['memory'][row['best_torch']]:6.0f}" if row["best_torch"] else f"{'':>6}")
+        cells.append(f"{row['faults']['minicnn']:7.0f}")
     return "".join(cells).rstrip()
 
 
+LEVELS = {"highest": "", "high": "high", "medium": "med."}
+LEGEND = (
+    "limit: share of what the machine could do, multiply-adds or memory, whichever\n"
+    "binds; ratio: times PyTorch's speed; error: relative, against float64"
+)
+
+
 def label(row: dict[str, Any]) -> str:
-    name = f"{row['name']} ({row['batch']})" if row["part"] == "steps" else row["name"]
-    return " ".join(filter(None, [name, row["what"], row["precision"] if row["precision"] != "highest" else ""]))
+    name = f"{row['name']} {row['batch']}" if row["part"] == "steps" else row["name"]
+    return f"{name} {row['what']}".rstrip()
 
 
 def digits(value: float) -> int:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from .. import models
 from ..backends import PRECISIONS
 from ..errors import check
+from ..geometry import Conv2d, conv2d
 from ..io.files import replacing
-from . import limits, machine, report, steps
+from . import calls, cases, convs, gemm, kernels, limits, machine, report, steps
+from .cases import Case
 from .measure import ROUNDS
 
-PARTS = ("limits", "steps")
+PARTS = ("limits", "gemm", "convs", "calls", "steps")
 FORMAT = 1
 
 
@@ -28,21 +31,33 @@ class Options:
     rounds: int = ROUNDS
     precisions: list[str] | None = None
     """None: those at which the machine computes differently."""
+    gemms: list[tuple[int, int, int]] = field(default_factory=lambda: gemm.SHAPES)
+    convolutions: list[Conv2d] | None = None
+    """None: those of the networks."""
+    cases: Iterable[Case] = ()
+    """Of the part "kernels"."""
 
 
-SHORT = Options(networks=["lenet5", "alexnet_cifar"], rounds=5)
+def short() -> Options:
+    """What takes about a minute."""
+    shapes = [(8, 64, 56, 56), (8, 256, 14, 14), (8, 3, 112, 112)]
+    weights = [(64, 64, 3, 3), (1024, 256, 1, 1), (64, 3, 7, 7)]
+    convolutions = [conv2d(x, w, 1, w[2] // 2) for x, w in zip(shapes, weights)]
+    return Options(networks=["lenet5", "alexnet_cifar"], rounds=5, gemms=gemm.SHAPES[:3], convolutions=convolutions)
 
 
-def select(networks: list[str], full: bool, only: list[str], rounds: int | None, precisions: list[str]) -> Options:
+def select(things: list[str], full: bool, only: list[str], rounds: int | None, precisions: list[str]) -> Options:
     """The options of the command. Raises ArgumentError."""
     for part in only:
         check(part in PARTS, f"bench: only is {part!r}: it must be one of {', '.join(PARTS)}")
     for level in precisions:
         check(level in PRECISIONS, f"bench: precision is {level!r}: it must be one of {', '.join(PRECISIONS)}")
-    options = Options() if full else SHORT
-    if networks:
-        names = [models.info(name).name for name in networks]
-        options = replace(options, parts=("limits", "steps"), networks=names)
+    options = Options() if full else short()
+    if things and all(kernels.known(thing) for thing in things):
+        options = replace(options, parts=("limits", "kernels"), cases=chain(*map(kernels.cases, things)))
+    elif things:
+        names = [models.info(name).name for name in things]
+        options = replace(options, parts=("limits", "steps"), networks=names, convolutions=None)
     if only:
         options = replace(options, parts=tuple(only))
     return replace(options, rounds=rounds or options.rounds, precisions=precisions or None)
@@ -61,23 +76,35 @@ def run(options: Options, say: Callable[[str], None] = print) -> dict[str, Any]:
     for part in options.parts:
         if part == "limits":
             continue
-        say("")
-        say(report.head(part))
+        say("\n" + report.head(part))
         for row in measured(part, options, levels):
             rows.append(report.finish(row, found))
             say(report.line(row))
     means = report.geometric_means(rows)
-    say("")
-    for text in report.mean_lines(means):
+    for text in ["", report.LEGEND, *report.mean_lines(means)] if rows else []:
         say(text)
     return {"format": FORMAT, "machine": facts, "limits": found, "rows": rows, "geometric_means": means}
 
 
 def measured(part: str, options: Options, levels: list[str]) -> Iterator[dict[str, Any]]:
     """The rows of one part."""
-    if part == "steps":
+    rounds = options.rounds
+    if part == "gemm":
+        for case in gemm.cases(options.gemms):
+            yield from cases.measure(case, rounds, levels)
+    elif part == "convs":
+        geometries = options.convolutions
+        for g in convs.of_networks(options.networks) if geometries is None else geometries:
+            for case in convs.cases(g):
+                yield from cases.measure(case, rounds, levels)
+    elif part == "kernels":
+        for case in options.cases:
+            yield from cases.measure(case, rounds, levels)
+    elif part == "calls":
+        yield from calls.measure(rounds)
+    elif part == "steps":
         for name in options.networks:
-            yield from steps.measure(name, options.rounds, levels)
+            yield from steps.measure(name, rounds, levels)
 
 
 def save(result: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,212 @@
+"""The benchmark on tiny shapes: rows, files, comparisons. Times are not judged. PyTorch is hidden."""
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+
+from minicnn import errors, geometry
+from minicnn.bench import (
+    alone,
+    calls,
+    cases,
+    compare,
+    convs,
+    gemm,
+    kernels,
+    limits,
+    machine,
+    measure,
+    plot,
+    profile,
+    report,
+    steps,
+)
+from minicnn.bench import run as whole
+from minicnn.cli import app
+
+TINY = geometry.conv2d((2, 4, 6, 6), (8, 2, 3, 3), 2, 1, 1, 2)
+
+
+@pytest.fixture(autouse=True)
+def without_torch(monkeypatch):
+    monkeypatch.setattr(machine, "torch", lambda: None)
+    monkeypatch.setattr(limits, "BYTES", 2**16)
+    monkeypatch.setattr(limits, "ROUNDS", 2)
+    monkeypatch.setattr(cases, "TURN", 1e-4)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """A result of tiny shapes, with limits of round numbers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "torch", lambda: None)
+        found = cases.measure(next(gemm.cases([(4, 5, 6)])), 2, ["highest"])
+        for case in convs.cases(TINY):
+            found += cases.measure(case, 2, ["highest"])
+    limit = {"fma_f32": 100.0, "copy": 10.0}
+    rows = [report.finish(row, limit) for row in found]
+    return {"format": whole.FORMAT, "machine": machine.facts(), "limits": limit, "rows": rows, "geometric_means": {}}
+
+
+def test_rows_without_pytorch_have_no_ratio(rows):
+    assert [report.label(row) for row in rows["rows"]] == [
+        "4x5 5x6", *[f"2x4x6x6 8 3x3/2 G2 {what}" for what in ("y", "dx", "dw")]
+    ]  # fmt: skip
+    for row in rows["rows"]:
+        assert (
+            row["ratio"] is None and row["best_torch"] is None and row["seconds"] > 0 and row["error"]["minicnn"] < 1e-6
+        )
+        assert math.isclose(row["share"] * row["seconds"], max(row["flops"] / 1e11, row["bytes"] / 1e10))
+        assert len(report.line(row)) <= 80
+    assert report.geometric_means(rows["rows"]) == {}
+
+
+def test_ratio_to_the_better_of_pytorchs_layouts(rows):
+    row = copy.deepcopy(rows["rows"][0])
+    row["times"] = {"minicnn": [2.0, 1.0, 3.0], "torch": [9.0], "torch channels_last": [5.0], "numpy": [1.0]}
+    report.finish(row, {})
+    assert (
+        row["seconds"] == 2
+        and row["ratio"] == 2.5
+        and row["best_torch"] == "torch channels_last"
+        and row["share"] is None
+    )
+    assert report.geometric_means([row, {**row, "ratio": 10.0}]) == {"gemm highest": pytest.approx(5)}
+
+
+def test_a_wrong_result_is_not_timed():
+    case = next(gemm.cases([(8, 8, 8)]))
+    right = case.call
+
+    def call(kernels):
+        right(kernels)
+        case.out[...] *= 1 + 1e-5
+
+    case.call = call
+    with pytest.raises(errors.BackendError, match="off by 1e-05.*not timed"):
+        cases.measure(case, 1, ["highest"])
+
+
+def test_files(rows, tmp_path):
+    path = tmp_path / "a.json"
+    whole.save(rows, path)
+    assert whole.load(path) == json.loads(json.dumps(rows))
+    path.write_text("{}")
+    with pytest.raises(errors.ArgumentError, match="measure again"):
+        whole.load(path)
+
+
+def test_comparison_names_what_got_slower(rows):
+    old, new = copy.deepcopy(rows), copy.deepcopy(rows)
+    for row in old["rows"] + new["rows"]:
+        row["times"]["minicnn"] = [1.0, 1.1, 1.2, 1.1, 1.0]
+    new["rows"][1]["times"]["minicnn"] = [2.0, 2.1, 2.2, 2.0, 2.1]
+    new["rows"][2]["times"]["minicnn"] = [0.5, 0.6, 0.5, 0.6, 0.5]
+    new["rows"][3]["times"]["minicnn"] = [1.15, 1.1, 1.3, 1.2, 1.0]  # noise
+    lines, slower = compare.compare(old, new)
+    assert slower == ["convs 2x4x6x6 8 3x3/2 G2 y"]
+    assert any("x1.91" in line for line in lines) and "faster: 1 of 4 rows:" in lines
+    for result, times in ((old, [1.0]), (new, [2.0])):  # all that PyTorch did took twice as long too
+        for row in result["rows"]:
+            row["times"]["torch"] = times
+    assert compare.compare(old, new)[1] == []
+    new["machine"]["isa"] = "avx2048"
+    assert "isa differs" in compare.compare(old, new)[0][0]
+
+
+def test_comparison_on_the_command_line(rows, tmp_path, capsys):
+    slow = copy.deepcopy(rows)
+    for row in slow["rows"]:
+        row["times"]["minicnn"] = [9.0, 9.0]
+    for name, result in (("old", rows), ("new", slow)):
+        whole.save(result, tmp_path / name)
+    with pytest.raises(SystemExit) as left:
+        app(["bench", "--compare", str(tmp_path / "old"), str(tmp_path / "new")])
+    assert left.value.code == 1 and "slower: 4 of 4 rows:" in capsys.readouterr().out
+
+
+def test_roofline(rows):
+    figure = plot.roofline(rows)
+    assert any("100 GFLOP/s" in text.get_text() for text in figure.axes[0].texts)
+    with pytest.raises(errors.ArgumentError, match="nothing to plot"):
+        plot.roofline({**rows, "rows": []})
+
+
+@pytest.mark.skipif("c" not in machine.backends.available(), reason="needs the C kernels")
+def test_limits():
+    found = limits.measure()
+    assert {"fma_f32", "fma_f64", "copy", "read"} <= set(found) and min(found.values()) > 0
+
+
+def test_steps(monkeypatch):
+    monkeypatch.setattr(steps.alone, "measure", lambda *_: {"memory": 1.0, "faults": 0.0})
+    monkeypatch.setattr(steps, "take_turns", lambda calls, *_: {who: [call() or 1.0] for who, call in calls.items()})
+    found = list(steps.measure("lenet5", 1, ["highest"], batch=8))
+    assert [row["what"] for row in found] == ["train", "infer"]
+    assert found[1]["flops"] == 2 * 8 * 416_520 and found[0]["flops"] < 3 * found[1]["flops"]
+    for row in found:
+        assert len(report.line(report.finish(row, {}))) <= 80
+
+
+def test_steps_notice_a_wrong_gradient(monkeypatch):
+    right = steps.ours
+
+    def wrong(name, batch, dtype=np.float32):
+        network = right(name, batch, dtype)
+        if dtype == np.float64 and machine.backends.current() == "numpy":
+            return network
+        return network._replace(
+            gradients=lambda labels: (lambda g: (g[0], {k: v * 1.01 for k, v in g[1].items()}))(
+                network.gradients(labels)
+            )
+        )
+
+    if "c" in machine.backends.available():
+        monkeypatch.setattr(steps, "ours", wrong)
+        with pytest.raises(errors.BackendError, match="the gradient is off by 0.01"):
+            steps.agree("lenet5", 8, ["highest"])
+
+
+def test_memory_and_faults_of_this_process():
+    assert math.isnan(alone.high_water()) or alone.high_water() > 1
+    assert math.isnan(alone.faults()) or alone.faults() > 0
+
+
+def test_calls():
+    assert all(row["times"]["minicnn"][0] > 0 for row in calls.measure(1))
+
+
+def test_kernels_have_cases_that_are_right():
+    assert "conv2d" in kernels.names() and kernels.known("max_pool2d_g") and not kernels.known("resnet18")
+    (case,) = kernels.at_shape(["conv2d_weight"], (4, 6, 6), 8, 3, 1, None, 1, 2, 1)
+    assert case.name == "conv2d_weight_grad"
+    cases.measure(case, 1, ["highest"])
+    with pytest.raises(errors.ArgumentError, match="shape goes with conv2d"):
+        kernels.at_shape(["relu"], (4, 6, 6), 8, 3, 1, None, 1, 1, 1)
+
+
+def test_options_are_checked():
+    with pytest.raises(errors.ArgumentError, match="only is 'speed'"):
+        whole.select([], False, ["speed"], None, [])
+    with pytest.raises(errors.ArgumentError, match="precision is 'low'"):
+        whole.select([], False, [], None, ["low"])
+    with pytest.raises(errors.ArgumentError, match="isa is 'mmx'"):
+        machine.environment("mmx", None)
+    assert whole.select(["vgg16"], False, [], 2, []).networks == ["vgg_d"]
+    assert machine.environment("avx2", 1)["ONEDNN_MAX_CPU_ISA"] == "AVX2" and machine.holds({})
+
+
+def test_profile():
+    found = profile.profile("lenet5", 2, 1)
+    assert [row.kind for row in found.rows][0].startswith("Conv2d") and all(row.backward > 0 for row in found.rows)
+    text = [line for line, _ in profile.lines(found, top=2)]
+    assert max(map(len, text)) <= 80 and any("other layers" in line for line in text)
+
+
+def test_turns():
+    times = measure.take_turns({"a": lambda: None, "b": lambda: None}, 3, 1e-5)
+    assert {who: len(each) for who, each in times.items()} == {"a": 3, "b": 3}
+    assert measure.relative_error(np.array([1.0, 2.2]), np.array([1.0, 2.0])) == pytest.approx(0.2 / 5**0.5)
