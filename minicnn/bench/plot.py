@@ -47,7 +47,7 @@ def roofline(result: dict[str, Any]) -> Any:
                 )
             axes.annotate(
                 f"{words}: {limits[name]:,.0f} GFLOP/s", (ends[1], limits[name]), (0, 5), textcoords="offset points",
-                ha="right", va="bottom", fontsize=12,
+                ha="right", va="bottom", fontsize=12, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
             )  # fmt: skip
     if "copy" in limits and "fma_f32" in limits:
         at = ridge / 2
