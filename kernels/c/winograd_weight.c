@@ -214,7 +214,7 @@ void NAME(winograd_conv2d_weight_grad)(
     int asked = threads;
     threads = team(threads, g->N * g->K * g->P * g->Q * g->C, 10000);
     cut c = NAME(make_cut)(g, threads);
-    int wild = c.tiles == 0;
+    int wild = c.rows * c.across == 0;
     real *to_x = scratch, *to_dy = to_x + TAPS * c.tap_x, *all_sums = to_dy + TAPS * c.tap_dy, *all_lines = all_sums + c.all_sums;
     int64_t panels = c.panels_c + c.panels_m;
 #pragma omp parallel num_threads(threads) reduction(| : wild) if (threads > 1)
