@@ -1,5 +1,9 @@
 /* The microkernel of split panels for AMX: TDPBF16PS multiplies two tiles, of 16 rows of 16 pairs each, and adds the 16 x 16
- * sums to a third. With MINICNN_EMULATE_AMX the same source computes with tiles in plain C, for tests. */
+ * sums to a third. With MINICNN_EMULATE_AMX the same source computes with tiles in plain C, for tests.
+ *
+ * Written without a machine that has AMX: its numbers are tested by emulation, its speed is only counted. Over 32 k, two
+ * tiles of rows and a term take 4 products, of 16 cycles each, and 4 loads, of 8, beside them: 1,024 operations a cycle to the
+ * 64 of float32 multiply-adds, so 171 with 6 terms, 341 with 3, before packing and splitting. */
 #ifndef MINICNN_AMX_H
 #define MINICNN_AMX_H
 

@@ -57,6 +57,8 @@ UNUSED static const int8_t term_parts[6][2] = {{2, 0}, {1, 1}, {0, 2}, {1, 0}, {
 typedef pair pairs_vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef float parts_vector __attribute__((vector_size(VECTOR_BYTES)));
 
+_Static_assert(KC % (2 * STEP) == 0, "a block, and half of one, must be whole steps");
+
 /* How many terms to compute of the M x K product that was asked for with so many: 0 if float32 is faster. Splitting B pays where
  * many rows share it. */
 UNUSED static int NAME(terms_for)(int terms, int64_t M, int64_t K)
