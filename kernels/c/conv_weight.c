@@ -85,7 +85,7 @@ static void NAME(add_block)(
     real *packed_a = scratch, *packed_b = packed_a + s->packed_a + s->split;
     pair *split_a = (pair *)(packed_a + s->packed_a), *split_b = split_a + ceil_div(s->M, s->mr) * s->slot;
     int64_t *at_x = (int64_t *)(packed_b + KC * NR + LINE), area = (p1 - p0) * g->Q;
-    columns window = {g->S, s->C, g->dilation_h * s->width * s->C, g->dilation_w * s->C, 1};
+    columns window = {g->S, s->C, g->dilation_h * s->width * s->C, g->dilation_w * s->C, 1, s->C};
     window = NAME(merged)(window);
     int64_t pixels = (n1 - n0) * (p1 - p0) * g->Q, blocks = ceil_div(pixels, s->kc), kc_most = ceil_div(pixels, larger(blocks, 1));
     if (s->terms) {

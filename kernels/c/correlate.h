@@ -3,8 +3,10 @@
  *
  * A job copies the part of its images that it will see to a stripe of scratch memory, with its border of zeros and, where
  * windows move by more than a pixel, split by phase (column modulo step). There every row of the im2col matrix is
- * contiguous, so the packing is a plain copy without any test for the border. Where there is neither border nor
- * step, the images themselves serve. Included once per real type.
+ * contiguous, so the packing is a plain copy without any test for the border. The zeros at the left of a line serve
+ * as those at the right of the line before. Where few filters would not repay the packing of broken rows, the product
+ * runs over the border too, so that all lines of an image are one row, and what it gives there is left out. Where there
+ * is neither border nor step, the images themselves serve. Included once per real type.
  */
 #include "product.h"
 
@@ -27,6 +29,7 @@ typedef struct {
 /* How it is cut. A stripe holds, for each image and channel, phases_h x phases_w planes of `height` x `width`. */
 typedef struct {
     int64_t K, kc, direct, images, lines; /* a job's block: this many images, or lines of one image */
+    int64_t places; /* columns of the product for a line of the output: Q, or the width of a stripe */
     int64_t blocks_n, blocks_p;
     int64_t first_down, first_across, phases_h, phases_w, height, width, plane, channel, image;
     int mr, terms;
@@ -81,11 +84,19 @@ static layout NAME(lay_out)(const correlation *c, int threads)
         l.phases_w = smaller(c->step_w, last_across + 1);
         l.height = l.lines + last_down / c->step_h;
         l.width = c->Q + last_across / c->step_w;
+        if (l.phases_w == 1) { /* zeros at both ends of a line need not be there twice */
+            int64_t left = ceil_div(larger(0, -l.first_across), c->step_w);
+            int64_t right = l.width - (l.first_across < c->W ? (c->W - 1 - l.first_across) / c->step_w + 1 : 0);
+            l.width -= larger(0, smaller(left, right));
+        }
         l.plane = l.height * l.width;
         l.channel = l.phases_h * l.phases_w * l.plane;
         l.image = c->C * l.channel;
-        l.stripe = round_up(l.images * l.image + LANES, LINE);
+        l.stripe = round_up(l.images * l.image + l.width + last_across + NR, LINE);
     }
+    /* Packing a broken row costs about as much as 16 filters' products with it. */
+    int repays = l.width >= c->Q && c->M * (l.width - c->Q) < 16 * c->Q;
+    l.places = !l.direct && repays ? l.width : c->Q;
     l.terms = NAME(terms_for)(c->terms, c->M, l.K);
     l.mr = NAME(panel_rows)(c->M, l.terms);
     int64_t most = larger(8, smaller(512, (1 << 22) / larger(l.K, 1)) / l.mr) * l.mr;
@@ -118,27 +129,25 @@ static void NAME(fill_stripe)(
                 int64_t across = l->first_across + phase % l->phases_w, step = c->step_w;
                 int64_t low = smaller(l->width, across < 0 ? ceil_div(-across, step) : 0);
                 int64_t high = larger(low, smaller(l->width, across < c->W ? (c->W - 1 - across) / step + 1 : 0));
+                memset(plane, 0, (size_t)(height * l->width) * REAL_BYTES);
                 for (int64_t i = 0; i < height; i++) {
                     int64_t h = (p0 + i) * c->step_h + l->first_down + phase / l->phases_w;
-                    real *line = plane + i * l->width;
-                    if (h < 0 || h >= c->H) {
-                        memset(line, 0, (size_t)l->width * REAL_BYTES);
-                        continue;
-                    }
                     const real *from = x + h * c->W + across;
-                    for (int64_t j = 0; j < low; j++)
-                        line[j] = 0;
+                    real *line = plane + i * l->width;
+                    if (h < 0 || h >= c->H)
+                        continue;
                     if (step == 1)
+                        NAME(copy_line)(from + low, line + low, high - low);
+                    else if (step == 2)
                         for (int64_t j = low; j < high; j++)
-                            line[j] = from[j];
+                            line[j] = from[j * 2];
                     else
                         for (int64_t j = low; j < high; j++)
                             line[j] = from[j * step];
-                    for (int64_t j = high; j < l->width; j++)
-                        line[j] = 0;
                 }
             }
         }
+    memset(stripe + (n1 - n0) * l->image, 0, (size_t)(l->stripe - (n1 - n0) * l->image) * REAL_BYTES);
 }
 
 /* Where row k = (c, a, b) of the im2col matrix begins in x or in a stripe, and of the weights in w. Whether the latter are
@@ -170,9 +179,9 @@ static void NAME(correlate)(const correlation *c, void *scratch, int threads)
     int64_t *rows = scratch, *taps = rows + l.K;
     real *packed = (real *)scratch + l.tables, *split = packed + l.packed, *private = split + l.groups * l.split;
     rows_of w_ks = {NAME(fill_tables)(c, &l, rows, taps) ? NULL : taps, 1};
-    columns from = l.direct ? (columns){c->P, c->Q, c->G * c->C * c->H * c->W, c->W, 1}
-                            : (columns){l.lines, c->Q, l.image, l.width, 1};
-    columns to = {c->P, c->Q, c->y_image, c->y_row, c->y_col};
+    columns from = l.direct ? (columns){c->P, c->Q, c->G * c->C * c->H * c->W, c->W, 1, c->Q}
+                            : (columns){l.lines, l.places, l.image, l.width, 1, l.places};
+    columns to = {c->P, l.places, c->y_image, c->y_row, c->y_col, c->Q};
     int64_t blocks = l.blocks_n * l.blocks_p;
 
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -211,7 +220,7 @@ static void NAME(correlate)(const correlation *c, void *scratch, int threads)
                 p.from.rows = p.to.rows = p1 - p0;
                 p.from = NAME(merged)(p.from);
                 p.to = NAME(merged)(p.to);
-                NAME(multiply)(&p, panels * part / m_jobs, panels * (part + 1) / m_jobs, 0, (n1 - n0) * (p1 - p0) * c->Q,
+                NAME(multiply)(&p, panels * part / m_jobs, panels * (part + 1) / m_jobs, 0, (n1 - n0) * (p1 - p0) * l.places,
                                stripe + l.stripe);
             }
         }

@@ -80,8 +80,8 @@ static void NAME(run_gemm)(const NAME(gemm) *g, real *scratch, int threads)
                 product p = {
                     .packed = scratch + member * cut.rows * g->K, .split = (pair *)(split + member * cut.split),
                     .terms = cut.terms, .mr = cut.mr, .M = rows, .K = g->K, .kc = cut.kc,
-                    .b = g->b + offset[g->b_offset], .ks = {NULL, g->b_row}, .from = {1, g->N, 0, 0, g->b_col}, .slack = 0,
-                    .c = g->c + offset[2] + m0 * g->c_row, .c_row = g->c_row, .to = {1, g->N, 0, 0, g->c_col},
+                    .b = g->b + offset[g->b_offset], .ks = {NULL, g->b_row}, .from = {1, g->N, 0, 0, g->b_col, g->N}, .slack = 0,
+                    .c = g->c + offset[2] + m0 * g->c_row, .c_row = g->c_row, .to = {1, g->N, 0, 0, g->c_col, g->N},
                     .row_bias = g->row_bias ? g->row_bias + m0 : NULL, .column_bias = g->column_bias, .relu = g->relu,
                 };
                 NAME(multiply)(&p, panels * m_job / m_jobs, panels * (m_job + 1) / m_jobs, n_job * width,

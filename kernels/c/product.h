@@ -5,6 +5,8 @@
  * if B's rows are contiguous, blocks of K are WIDE times shorter and those of columns wider: memory is read in long rows. */
 #define NC (1024 / REAL_BYTES)
 #define WIDE 8
+/* As many panels of A read a panel of B in place. */
+#define IN_PLACE 5
 
 INLINE int64_t NAME(widening)(int64_t M, int64_t step) { return M <= 2 * MR && step == 1 ? WIDE : 1; }
 
@@ -64,36 +66,34 @@ UNUSED static int64_t NAME(multiply_scratch)(int64_t M, int64_t K, int terms)
 /* max(v, 0) that keeps a NaN. */
 INLINE real NAME(positive)(real v) { return v < 0 ? 0 : v; }
 
-static void NAME(write_row)(const real *t, real *d, int64_t n, int64_t step, real bias, int relu)
+/* d[j*step] = t[j] + bias, then ReLU if asked. */
+INLINE void NAME(write_row)(const real *t, real *d, int64_t n, int64_t step, real bias, int relu)
 {
-    if (step != 1)
-        for (int64_t j = 0; j < n; j++) {
-            real v = t[j] + bias;
-            d[j * step] = relu ? NAME(positive)(v) : v;
-        }
-    else if (relu)
+    if (relu)
         for (int64_t j = 0; j < n; j++)
-            d[j] = NAME(positive)(t[j] + bias);
+            d[j * step] = NAME(positive)(t[j] + bias);
     else
         for (int64_t j = 0; j < n; j++)
-            d[j] = t[j] + bias;
+            d[j * step] = t[j] + bias;
 }
 
 /* Rows m0 .. m0 + mr - 1 of the destination take a tile: its first columns as the runs say. */
 static void NAME(write_tile)(const product *p, real *tile, int64_t m0, int mr, int64_t first, const run *runs, int found)
 {
-    for (int i = 0; i < mr; i++) {
-        real *t = tile + i * NR, *row = p->c + (m0 + i) * p->c_row;
-        real bias = p->row_bias ? p->row_bias[m0 + i] : 0;
-        if (p->column_bias)
-            for (int f = 0; f < found; f++)
-                for (int64_t j = 0; j < runs[f].length; j++)
-                    t[runs[f].at + j] += p->column_bias[first + runs[f].at + j];
-        if (found == 1 && runs->length == NR && p->to.step == 1)
-            NAME(write_row)(t, row + runs->offset, NR, 1, bias, p->relu);
-        else
-            for (int f = 0; f < found; f++)
-                NAME(write_row)(t + runs[f].at, row + runs[f].offset, runs[f].length, p->to.step, bias, p->relu);
+    for (int f = 0; f < found; f++) {
+        int64_t n = runs[f].length, step = p->to.step;
+        real *t = tile + runs[f].at, *row = p->c + m0 * p->c_row + runs[f].offset;
+        for (int i = 0; i < mr; i++, t += NR, row += p->c_row) {
+            real bias = p->row_bias ? p->row_bias[m0 + i] : 0;
+            for (int64_t j = 0; p->column_bias && j < n; j++)
+                t[j] += p->column_bias[first + runs[f].at + j];
+            if (step != 1)
+                NAME(write_row)(t, row, n, step, bias, p->relu);
+            else if (n == NR)
+                NAME(write_row)(t, row, NR, 1, bias, p->relu);
+            else
+                NAME(write_row)(t, row, n, 1, bias, p->relu);
+        }
     }
 }
 
@@ -105,6 +105,13 @@ INLINE void NAME(fetch_b)(const product *p, int64_t k0, int64_t kc, int64_t offs
         __builtin_prefetch(row, 0, 2);
         __builtin_prefetch(row + LANES, 0, 2);
     }
+}
+
+/* Whether the microkernel may read a panel of B where it lies: with few panels of A the packing would cost more. */
+INLINE int NAME(in_place)(const product *p, int64_t first, int64_t width, int64_t panels, run *place)
+{
+    return !p->terms && panels <= IN_PLACE && p->from.step == 1 && (width == NR || p->slack)
+           && NAME(find_runs)(&p->from, first, width, place) == 1;
 }
 
 /* Columns j0 .. j1 - 1 of the panels panel0 .. panel1 - 1. scratch: multiply_scratch numbers, aligned to LINE. */
@@ -127,17 +134,24 @@ UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t pane
                 run runs[NR], next;
                 int64_t width = smaller(NR, count - jr);
                 int found = NAME(find_runs)(&p->to, j + jr, width, runs);
-                NAME(pack_b)(p->b, p->ks, k0, kc, &p->from, j + jr, width, p->slack, packed_b);
+                run place[NR];
+                int packed = !NAME(in_place)(p, j + jr, width, panel1 - panel0, place);
+                if (packed)
+                    NAME(pack_b)(p->b, p->ks, k0, kc, &p->from, j + jr, width, p->slack, packed_b);
                 reach b = p->terms ? NAME(split_b)(p->terms, packed_b, kc, (pair *)split_b) : NOTHING;
-                int fetch = p->from.step == 1 && jr + NR < count && NAME(find_runs)(&p->from, j + jr + NR, 1, &next);
+                int fetch = !p->slack && p->from.step == 1 && jr + NR < count && NAME(find_runs)(&p->from, j + jr + NR, 1, &next);
                 for (int64_t panel = panel0; panel < panel1; panel++) {
                     int64_t m0 = panel * p->mr;
                     int mr = (int)smaller(p->mr, p->M - m0);
                     if (fetch)
                         NAME(fetch_b)(p, k0, kc, next.offset, panel - panel0, panel1 - panel0);
-                    NAME(panel_product)(p->terms, mr, kc, p->packed + k0 * p->M + m0 * kc,
-                                        p->split + (block * panels + panel) * slot, packed_b, (pair *)split_b, b, tile,
-                                        block > 0);
+                    const real *a = p->packed + k0 * p->M + m0 * kc;
+                    if (packed)
+                        NAME(panel_product)(p->terms, mr, kc, a, p->split + (block * panels + panel) * slot, packed_b,
+                                            (pair *)split_b, b, tile, block > 0);
+                    else
+                        NAME(micro_in_place)(mr, kc, a, p->b + place->offset + (p->ks.table ? 0 : k0 * p->ks.stride),
+                                             (rows_of){p->ks.table ? p->ks.table + k0 : NULL, p->ks.stride}, tile, block > 0);
                     if (block == blocks - 1)
                         NAME(write_tile)(p, tile, m0, mr, j + jr, runs, found);
                     if (blocks > 1)

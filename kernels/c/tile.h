@@ -27,9 +27,9 @@ typedef struct {
     int64_t at, length, offset;
 } run;
 
-/* Column j = (n*rows + i)*width + q of an operand lies at n*image + i*row + q*step. */
+/* Column j = (n*rows + i)*width + q of an operand lies at n*image + i*row + q*step; those with q >= valid are left out. */
 typedef struct {
-    int64_t rows, width, image, row, step;
+    int64_t rows, width, image, row, step, valid;
 } columns;
 
 /* Row k of an operand starts at table[k], or without a table at k*stride. */
@@ -41,12 +41,13 @@ typedef struct {
 /* Columns whose rows of pixels follow each other without a gap are longer runs. */
 UNUSED static columns NAME(merged)(columns c)
 {
-    if (c.row == c.width * c.step) {
+    if (c.row == c.width * c.step && c.valid == c.width) {
         c.width *= c.rows;
         c.row = c.width * c.step;
         c.rows = 1;
         if (c.image == c.row)
             c.width = INT64_MAX / 4;
+        c.valid = c.width;
     }
     return c;
 }
@@ -58,8 +59,9 @@ static int NAME(find_runs)(const columns *c, int64_t first, int64_t count, run *
     int64_t line = first / c->width, q = first % c->width;
     int64_t n = line / c->rows, i = line % c->rows;
     for (int64_t at = 0; at < count;) {
-        int64_t length = smaller(c->width - q, count - at);
-        runs[found++] = (run){at, length, n * c->image + i * c->row + q * c->step};
+        int64_t length = smaller(c->width - q, count - at), good = smaller(length, c->valid - q);
+        if (good > 0)
+            runs[found++] = (run){at, good, n * c->image + i * c->row + q * c->step};
         at += length;
         q = 0;
         if (++i == c->rows)
@@ -167,6 +169,19 @@ INLINE void NAME(copy_run)(const real *src, real *dst, int64_t n, int slack)
     }
 }
 
+/* Copy n numbers; the last vector begins early enough to end with them. */
+UNUSED static void NAME(copy_line)(const real *src, real *dst, int64_t n)
+{
+    if (n < LANES) {
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = src[i];
+        return;
+    }
+    for (int64_t i = 0; i < n - LANES; i += LANES)
+        *(unaligned *)(dst + i) = *(const unaligned *)(src + i);
+    *(unaligned *)(dst + n - LANES) = *(const unaligned *)(src + n - LANES);
+}
+
 /* Pack rows k0 .. k0 + kc - 1 of a panel of B with unit column step; columns from count on become 0. With slack, b may be
  * read and dst written LANES - 1 numbers further. */
 INLINE void NAME(pack_b_runs)(
@@ -216,18 +231,19 @@ static void NAME(pack_b)(
         NAME(pack_b_runs)(b, ks, k0, kc, runs, found, count, dst, 0);
 }
 
-/* tile (mr x NR) = or += panel of A times panel of B, over kc. tile and b are aligned to LINE. */
-INLINE void NAME(micro_rows)(const int mr, int64_t kc, const real *a, const real *b, real *tile, int add)
+/* tile (mr x NR) = or += panel of A times panel of B, over kc. The rows of B's panel follow each other (packed) or begin
+ * where `ks` says, counted from b. tile and a packed b are aligned to LINE. */
+INLINE void NAME(micro_rows)(
+    const int mr, int64_t kc, const real *a, const real *b, rows_of ks, const int packed, real *tile, int add)
 {
     vector sum[MR][2];
     vector *t = (vector *)tile;
 #pragma GCC unroll 16
-    for (int i = 0; i < mr; i++) {
-        sum[i][0] = add ? t[2 * i] : (vector){0};
-        sum[i][1] = add ? t[2 * i + 1] : (vector){0};
-    }
+    for (int i = 0; i < mr; i++)
+        sum[i][0] = sum[i][1] = (vector){0};
     for (int64_t k = 0; k < kc; k++) {
-        vector b0 = ((const vector *)b)[0], b1 = ((const vector *)b)[1];
+        const unaligned *row = (const unaligned *)(b + (packed ? k * NR : ks.table ? ks.table[k] : k * ks.stride));
+        vector b0 = row[0], b1 = row[1];
         __builtin_prefetch(a + 24 * mr); /* A comes from the second-level cache */
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
@@ -235,30 +251,46 @@ INLINE void NAME(micro_rows)(const int mr, int64_t kc, const real *a, const real
             sum[i][1] += a[i] * b1;
         }
         a += mr;
-        b += NR;
     }
+    /* A block's sum is made apart and then added: rounding grows with the length of a chain of sums. */
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) {
-        t[2 * i] = sum[i][0];
-        t[2 * i + 1] = sum[i][1];
+        t[2 * i] = add ? t[2 * i] + sum[i][0] : sum[i][0];
+        t[2 * i + 1] = add ? t[2 * i + 1] + sum[i][1] : sum[i][1];
     }
 }
 
 /* A panel may have any height up to MR: each has its own code, so that the sums stay in registers. */
+#define ROWS(n) case n: NAME(micro_rows)(n, kc, a, b, ks, PACKED, tile, add); break
+#if MR > 12
+#define HEIGHTS ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7); ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12); ROWS(13); ROWS(14)
+#elif MR > 6
+#define HEIGHTS ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7); ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12)
+#else
+#define HEIGHTS ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6)
+#endif
 static __attribute__((noinline)) void NAME(micro)(int mr, int64_t kc, const real *a, const real *b, real *tile, int add)
 {
-#define ROWS(n) case n: NAME(micro_rows)(n, kc, a, b, tile, add); break
+    const rows_of ks = {NULL, NR};
+#define PACKED 1
     switch (mr) {
-        ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6);
-#if MR > 6
-        ROWS(7); ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12);
-#endif
-#if MR > 12
-        ROWS(13); ROWS(14);
-#endif
+        HEIGHTS;
     }
-#undef ROWS
+#undef PACKED
 }
+
+/* The same for a panel of B that was not packed. */
+UNUSED static __attribute__((noinline)) void NAME(micro_in_place)(
+    int mr, int64_t kc, const real *a, const real *b, rows_of ks, real *tile, int add)
+{
+#define PACKED 0
+    switch (mr) {
+        HEIGHTS;
+    }
+#undef PACKED
+}
+#undef ROWS
+#undef HEIGHTS
 
 #include "split.h"
 
