@@ -2,8 +2,9 @@
  *
  * dweight = dy (filters x pixels) times the im2col matrix (pixels x window), contracted over the pixels of all images.
  * A job copies its images to a stripe of scratch memory with the channels last and a border of zeros: there a row of
- * the window is contiguous for every pixel, whatever the stride, and the packing is a plain copy. The threads share out the
- * pixels; each sums up tiles of its own, which are added in a fixed order at the end.
+ * the window is contiguous for every pixel, whatever the stride, and the packing is a plain copy. Sums are held in tiles
+ * that fit the second-level cache: a job takes as many channels as that allows, and all pixels. Where there are fewer
+ * such jobs than threads, these share out the pixels; each sums up tiles of its own, which are added in a fixed order.
  */
 #ifndef real
 #define SOURCE "conv_weight.c"
@@ -12,31 +13,60 @@
 
 #include "tile.h"
 
+/* Bytes of tiles that leave room for the rest in the second-level cache. */
+#define TILES (640 << 10)
+/* Pixels of a stripe, about. */
+#define PIXELS 768
+
 typedef struct {
-    int64_t C, M, N; /* of one group: channels, filters, and the window's R*S*C numbers */
+    int64_t C, M, N; /* of one job: channels, filters, and the window's R*S*C numbers */
+    int64_t slices;  /* jobs that share the channels of a group */
     int64_t images, lines, blocks_n, blocks_p, parts;
     int64_t height, width; /* of a stripe */
     int mr, terms;
     int64_t tiles, slots, stripe, kc, packed_a, slot, split, per_thread; /* kc: at most; slot: of a split panel of dy */
 } NAME(shares);
 
+/* The channels of a job, C or a multiple of 16 whose tiles fit, that keep the threads evenly busy. */
+static int64_t NAME(slice)(const conv2d_geometry *g, int64_t C, int64_t M, int threads)
+{
+    int64_t column = round_up(M, LANES) * g->R * g->S * REAL_BYTES, chosen = C, least = INT64_MAX;
+    if (C * column <= TILES)
+        return C;
+    for (int64_t width = 16; width < C && (width == 16 || width * column <= TILES); width += 16) {
+        int64_t work = ceil_div(g->G * ceil_div(C, width), threads) * width;
+        if (work <= least) {
+            least = work;
+            chosen = width;
+        }
+    }
+    return chosen;
+}
+
 static NAME(shares) NAME(share)(const conv2d_geometry *g, int terms, int threads)
 {
-    NAME(shares) s = {.C = g->C / g->G, .M = g->K / g->G};
+    NAME(shares) s = {.M = g->K / g->G};
+    int64_t C = g->C / g->G, pixels = g->P * g->Q, most = PIXELS;
+    s.C = NAME(slice)(g, C, s.M, threads);
+    s.slices = ceil_div(C, larger(s.C, 1));
     s.N = s.C * g->R * g->S;
-    int64_t pixels = g->P * g->Q;
-    s.images = pixels <= KC ? larger(1, smaller(ceil_div(g->N, threads), 2 * KC / larger(pixels, 1))) : 1;
-    s.lines = pixels <= 4 * KC ? g->P : larger(1, 4 * KC / g->Q);
-    s.blocks_n = ceil_div(g->N, s.images);
+    int64_t jobs = g->G * s.slices;
+    s.blocks_n = ceil_div(g->N, larger(1, most / larger(pixels, 1)));
+    if (jobs < threads)
+        s.blocks_n = larger(s.blocks_n, smaller(g->N, ceil_div(threads, jobs)));
+    s.images = ceil_div(g->N, larger(s.blocks_n, 1));
+    s.blocks_n = ceil_div(g->N, larger(s.images, 1));
+    s.blocks_p = pixels <= most ? 1 : ceil_div(g->P, larger(1, most / g->Q));
+    s.lines = ceil_div(g->P, s.blocks_p);
     s.blocks_p = ceil_div(g->P, s.lines);
-    s.parts = g->G >= threads ? 1 : larger(1, smaller(s.blocks_n * s.blocks_p, ceil_div(threads, g->G)));
+    s.parts = jobs >= threads ? 1 : larger(1, smaller(s.blocks_n * s.blocks_p, ceil_div(threads, jobs)));
     s.height = (s.lines - 1) * g->stride_h + (g->R - 1) * g->dilation_h + 1;
     s.width = (g->Q - 1) * g->stride_w + (g->S - 1) * g->dilation_w + 1;
     s.terms = NAME(terms_for)(terms, s.M, pixels);
     s.mr = NAME(panel_rows)(s.M, s.terms);
     s.tiles = round_up(s.M, s.mr) * round_up(s.N, NR);
-    s.slots = s.parts > 1 ? g->G * s.parts : threads;
-    s.stripe = round_up(s.images * s.height * s.width * s.C + LANES, LINE);
+    s.slots = s.parts > 1 ? jobs * s.parts : threads;
+    s.stripe = round_up(larger(s.images * s.height * s.width * s.C + LANES, s.N), LINE);
     s.kc = s.terms > 1 ? KC / 2 : KC; /* as in block_length */
     s.packed_a = round_up(KC * s.M, LINE);
     s.slot = NAME(split_slot)(s.terms, s.mr, s.kc);
@@ -55,9 +85,9 @@ int64_t NAME(conv2d_weight_grad_scratch)(const conv2d_geometry *g, UNUSED void *
     return most * REAL_BYTES + 4096;
 }
 
-/* Lines p0 .. p1 - 1 of the images n0 .. n1 - 1 as the windows see them: stripe[n][h][w][c]. */
+/* Lines p0 .. p1 - 1 of the images n0 .. n1 - 1 as the windows see them: stripe[n][h][w][c], from this channel on. */
 static void NAME(channels_last)(
-    const real *x, const conv2d_geometry *g, const NAME(shares) *s, int64_t group, int64_t n0, int64_t n1, int64_t p0,
+    const real *x, const conv2d_geometry *g, const NAME(shares) *s, int64_t channel, int64_t n0, int64_t n1, int64_t p0,
     int64_t p1, real *stripe)
 {
     int64_t low = smaller(s->width, g->left), high = larger(low, smaller(s->width, g->W + g->left));
@@ -70,7 +100,7 @@ static void NAME(channels_last)(
                 memset(line, 0, (size_t)(s->width * s->C) * REAL_BYTES);
                 continue;
             }
-            const real *from = x + ((n * g->G + group) * s->C) * area + h * g->W - g->left;
+            const real *from = x + (n * g->C + channel) * area + h * g->W - g->left;
             memset(line, 0, (size_t)(low * s->C) * REAL_BYTES);
             NAME(turn)(from + low, area, s->C, high - low, line + low * s->C, s->C, (s->width - low) * s->C, 0);
             memset(line + high * s->C, 0, (size_t)((s->width - high) * s->C) * REAL_BYTES);
@@ -130,20 +160,30 @@ static void NAME(add_block)(
         dot_end();
 }
 
-/* out[k][c][r][s] of one filter: the sum over the parts of their tiles. */
+/* out[c][r][s] of filter m and a job's channels: the sum over the parts of their tiles. row: room for N numbers. */
 static void NAME(gather_filter)(
-    const conv2d_geometry *g, const NAME(shares) *s, const real *tiles, int64_t parts, int64_t m, real *out)
+    const conv2d_geometry *g, const NAME(shares) *s, const real *tiles, int64_t parts, int64_t m, real *row, real *out)
 {
     int64_t panels = ceil_div(s->M, s->mr), window = g->R * g->S;
-    const real *row = tiles + m / s->mr * s->mr * NR + m % s->mr * NR;
-    for (int64_t tap = 0, j = 0; tap < window; tap++)
-        for (int64_t c = 0; c < s->C; c++, j++) {
-            const real *at = row + j / NR * panels * s->mr * NR + j % NR;
-            real sum = at[0];
-            for (int64_t part = 1; part < parts; part++)
-                sum += at[part * s->tiles];
-            out[c * window + tap] = sum;
-        }
+    real *sums = window == 1 ? out : row;
+    for (int64_t j = 0; j < s->N; j += NR, tiles += panels * s->mr * NR) {
+        const real *at = tiles + m / s->mr * s->mr * NR + m % s->mr * NR;
+        int64_t n = smaller(NR, s->N - j);
+        NAME(copy_line)(at, sums + j, n);
+        for (int64_t part = 1; part < parts; part++)
+            for (int64_t i = 0; i < n; i++)
+                sums[j + i] += at[part * s->tiles + i];
+    }
+    if (window > 1) /* channels come last in the tiles, first in the weights */
+        NAME(turn)(row, s->C, window, s->C, out, window, window * s->C, 0);
+}
+
+/* The shares of slice number `slice` of a group: the last may have fewer channels. */
+static NAME(shares) NAME(slice_of)(const conv2d_geometry *g, NAME(shares) s, int64_t slice)
+{
+    s.C = smaller(s.C, g->C / g->G - slice * s.C);
+    s.N = s.C * g->R * g->S;
+    return s;
 }
 
 void NAME(conv2d_weight_grad)(
@@ -152,31 +192,35 @@ void NAME(conv2d_weight_grad)(
     threads = team(threads, g->N * g->K * g->P * g->Q * (g->C / g->G) * g->R * g->S, 100000);
     NAME(shares) s = NAME(share)(g, terms, threads);
     real *all_tiles = scratch, *private = all_tiles + s.slots * s.tiles;
-    int64_t blocks = s.blocks_n * s.blocks_p;
+    int64_t blocks = s.blocks_n * s.blocks_p, window = g->R * g->S, filter = g->C / g->G * window;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
+        real *stripe = private + thread_index() * s.per_thread;
 #pragma omp for schedule(dynamic)
-        for (int64_t job = 0; job < g->G * s.parts; job++) {
-            int64_t group = job / s.parts, part = job % s.parts;
-            real *stripe = private + thread_index() * s.per_thread;
+        for (int64_t job = 0; job < g->G * s.slices * s.parts; job++) {
+            int64_t slice = job / s.parts % s.slices, group = job / s.parts / s.slices, part = job % s.parts;
             real *tiles = all_tiles + (s.parts > 1 ? job : thread_index()) * s.tiles;
+            NAME(shares) own = NAME(slice_of)(g, s, slice);
             int started = 0;
             for (int64_t block = blocks * part / s.parts; block < blocks * (part + 1) / s.parts; block++) {
                 int64_t n0 = block / s.blocks_p * s.images, n1 = smaller(g->N, n0 + s.images);
                 int64_t p0 = block % s.blocks_p * s.lines, p1 = smaller(g->P, p0 + s.lines);
-                NAME(channels_last)(x, g, &s, group, n0, n1, p0, p1, stripe);
-                NAME(add_block)(dy, g, &s, group, n0, n1, p0, p1, stripe, tiles, stripe + s.stripe, &started);
+                NAME(channels_last)(x, g, &own, group * (g->C / g->G) + slice * s.C, n0, n1, p0, p1, stripe);
+                NAME(add_block)(dy, g, &own, group, n0, n1, p0, p1, stripe, tiles, stripe + s.stripe, &started);
             }
             if (!started)
                 memset(tiles, 0, (size_t)s.tiles * REAL_BYTES);
-            if (s.parts == 1)
-                for (int64_t m = 0; m < s.M; m++)
-                    NAME(gather_filter)(g, &s, tiles, 1, m, out + (group * s.M + m) * s.N);
+            for (int64_t m = 0; m < s.M && s.parts == 1; m++)
+                NAME(gather_filter)(g, &own, tiles, 1, m, stripe, out + (group * s.M + m) * filter + slice * s.C * window);
         }
         if (s.parts > 1) {
 #pragma omp for schedule(static)
-            for (int64_t k = 0; k < g->K; k++)
-                NAME(gather_filter)(g, &s, all_tiles + k / s.M * s.parts * s.tiles, s.parts, k % s.M, out + k * s.N);
+            for (int64_t job = 0; job < g->K * s.slices; job++) {
+                int64_t k = job / s.slices, slice = job % s.slices;
+                NAME(shares) own = NAME(slice_of)(g, s, slice);
+                NAME(gather_filter)(g, &own, all_tiles + (k / s.M * s.slices + slice) * s.parts * s.tiles, s.parts, k % s.M,
+                                    stripe, out + k * filter + slice * s.C * window);
+            }
         }
     }
 }
