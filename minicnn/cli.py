@@ -139,6 +139,9 @@ def training_command(defaults: Job) -> Callable[..., None]:
         data_dir: Annotated[str | None, typer.Option(help="Folder or archive with CIFAR-10.")] = defaults.data_dir,
         out: Annotated[str, typer.Option(help="Folder for all that the run writes.")] = defaults.out,
         backend: Annotated[str | None, typer.Option(help="c or numpy.")] = defaults.backend,
+        precision: Annotated[
+            str | None, typer.Option(help="Of products: highest (default), high or medium, which are faster.")
+        ] = defaults.precision,
         threads: Annotated[int | None, typer.Option(help="Of the C backend.", min=1)] = defaults.threads,
         checkpoint_every: Annotated[
             str, typer.Option(help="Steps (200) or seconds (60s) between checkpoints in an epoch.")
@@ -155,8 +158,9 @@ def training_command(defaults: Job) -> Callable[..., None]:
         """Train a network on CIFAR-10. Stop with Ctrl-C, go on with --resume."""
         job = replace(
             defaults, model=model, batch_size=batch_size, lr=lr, seed=seed, validation=validation, patience=patience,
-            data=data, data_dir=data_dir, out=out, backend=backend, threads=threads, steps=steps, resume=resume,
-            checkpoint_every=checkpoint_every, resume_anyway=resume_anyway, plots=defaults.plots and not no_plots,
+            data=data, data_dir=data_dir, out=out, backend=backend, precision=precision, threads=threads, steps=steps,
+            resume=resume, checkpoint_every=checkpoint_every, resume_anyway=resume_anyway,
+            plots=defaults.plots and not no_plots,
         )  # fmt: skip
         if epochs is not None:
             job = replace(job, epochs=epochs, sample_epochs=epochs)

@@ -54,6 +54,8 @@ class Job:
     data_dir: str | None = None
     out: str = "runs/alexnet_cifar"
     backend: str | None = None
+    precision: str | None = None
+    """Of products: highest, high or medium; None: what `minicnn.set_precision` says."""
     threads: int | None = None
     checkpoint_every: str = "60s"
     steps: int | None = None
@@ -80,6 +82,8 @@ def run(job: Job, command: str | None = None, say: Callable[[str], None] = print
         not job.patience or job.validation > 0,
         f"patience is {job.patience}: stopping early needs images held back: add --validation 0.1",
     )
+    if job.precision is not None:
+        backends.set_precision(job.precision)
     with backends.use_backend(job.backend) if job.backend else contextlib.nullcontext():
         if job.threads is not None:
             backends.set_num_threads(job.threads)
