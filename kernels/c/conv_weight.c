@@ -66,7 +66,7 @@ static NAME(shares) NAME(share)(const conv2d_geometry *g, int terms, int threads
     s.mr = NAME(panel_rows)(s.M, s.terms);
     s.tiles = round_up(s.M, s.mr) * round_up(s.N, NR);
     s.slots = s.parts > 1 ? jobs * s.parts : threads;
-    s.stripe = round_up(larger(s.images * s.height * s.width * s.C + LANES, s.N), LINE);
+    s.stripe = round_up(larger(s.images * s.height * s.width * s.C + NR, s.N), LINE);
     s.kc = s.terms > 1 ? KC / 2 : KC; /* as in block_length */
     s.packed_a = round_up(KC * s.M, LINE);
     s.slot = NAME(split_slot)(s.terms, s.mr, s.kc);
@@ -148,7 +148,15 @@ static void NAME(add_block)(
         }
         real *tile = tiles;
         for (int64_t j = 0; j < s->N; j += NR) {
-            NAME(pack_b)(stripe, (rows_of){at_x, 0}, 0, kc, &window, j, smaller(NR, s->N - j), 1, packed_b);
+            int64_t width = smaller(NR, s->N - j), few = s->M <= IN_PLACE * s->mr;
+            run place[NR];
+            if (!s->terms && few && NAME(find_runs)(&window, j, width, place) == 1) {
+                for (int64_t m = 0; m < s->M; m += s->mr, tile += s->mr * NR)
+                    NAME(micro_in_place)((int)smaller(s->mr, s->M - m), kc, packed_a + m * kc, stripe + place->offset,
+                                         (rows_of){at_x, 0}, tile, *started);
+                continue;
+            }
+            NAME(pack_b)(stripe, (rows_of){at_x, 0}, 0, kc, &window, j, width, 1, packed_b);
             reach b = s->terms ? NAME(split_b)(s->terms, packed_b, kc, split_b) : NOTHING;
             for (int64_t m = 0; m < s->M; m += s->mr, tile += s->mr * NR)
                 NAME(panel_product)(s->terms, (int)smaller(s->mr, s->M - m), kc, packed_a + m * kc,

@@ -5,8 +5,6 @@
  * if B's rows are contiguous, blocks of K are WIDE times shorter and those of columns wider: memory is read in long rows. */
 #define NC (1024 / REAL_BYTES)
 #define WIDE 8
-/* As many panels of A read a panel of B in place. */
-#define IN_PLACE 5
 
 INLINE int64_t NAME(widening)(int64_t M, int64_t step) { return M <= 2 * MR && step == 1 ? WIDE : 1; }
 

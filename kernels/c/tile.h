@@ -279,6 +279,9 @@ static __attribute__((noinline)) void NAME(micro)(int mr, int64_t kc, const real
 #undef PACKED
 }
 
+/* As many panels of A read a panel of B in place: packing it would cost more. */
+#define IN_PLACE 5
+
 /* The same for a panel of B that was not packed. */
 UNUSED static __attribute__((noinline)) void NAME(micro_in_place)(
     int mr, int64_t kc, const real *a, const real *b, rows_of ks, real *tile, int add)
