@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from minicnn import errors, geometry
 from minicnn.backends import c as c_backend
+from minicnn.backends import native
 from minicnn.backends.native import usable
 from minicnn.backends.reference import Reference
 from minicnn.random import Key
@@ -47,6 +48,21 @@ def threads(request):
     c_backend.set_num_threads(request.param)
     yield
     c_backend.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def scratch_holds_no_zeros():
+    """A kernel that reads what it did not write finds NaN."""
+
+    def scratch(kernels, size):
+        block = plain(kernels, size)
+        kernels._ffi.memmove(block, b"\xff" * size, size)
+        return block
+
+    plain = native.Kernels.scratch
+    native.Kernels.scratch = scratch
+    yield
+    native.Kernels.scratch = plain
 
 
 def normal(shape, dtype, seed=0):
@@ -199,6 +215,13 @@ def test_convolution(c, dtype, g):
 
 @pytest.mark.parametrize("g", LARGER, ids=lambda g: f"{g.input_shape}{g.weight_shape}")
 def test_larger_convolution(c, dtype, g):
+    check_convolution(c, g, dtype)
+
+
+def test_convolution_in_blocks_of_unequal_height(c, dtype):
+    """With two threads an image is cut into 14 and 13 lines: the short block's last line has its zeros at the right."""
+    c_backend.set_num_threads(2)
+    g = geometry.conv2d((4, 24, 27, 27), (64, 24, 5, 5), 1, 2)
     check_convolution(c, g, dtype)
 
 

@@ -129,7 +129,8 @@ static void NAME(fill_stripe)(
                 int64_t across = l->first_across + phase % l->phases_w, step = c->step_w;
                 int64_t low = smaller(l->width, across < 0 ? ceil_div(-across, step) : 0);
                 int64_t high = larger(low, smaller(l->width, across < c->W ? (c->W - 1 - across) / step + 1 : 0));
-                memset(plane, 0, (size_t)(height * l->width) * REAL_BYTES);
+                /* A line more where the block is a short one: the zeros at its left are those at the right of the last. */
+                memset(plane, 0, (size_t)(smaller(height + 1, l->height) * l->width) * REAL_BYTES);
                 for (int64_t i = 0; i < height; i++) {
                     int64_t h = (p0 + i) * c->step_h + l->first_down + phase / l->phases_w;
                     const real *from = x + h * c->W + across;
