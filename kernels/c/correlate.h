@@ -99,8 +99,7 @@ static layout NAME(lay_out)(const correlation *c, int threads)
     l.places = !l.direct && repays ? l.width : c->Q;
     l.terms = NAME(terms_for)(c->terms, c->M, l.K);
     l.mr = NAME(panel_rows)(c->M, l.terms);
-    int64_t most = larger(8, smaller(512, (1 << 22) / larger(l.K, 1)) / l.mr) * l.mr;
-    l.filters = smaller(round_up(c->M, l.mr), most);
+    l.filters = NAME(rows_at_once)(c->M, l.K, l.mr);
     l.groups = l.filters >= c->M ? larger(1, smaller(c->G, (1 << 20) / larger(1, l.filters * l.K))) : 1;
     l.kc = NAME(block_length)(l.filters, l.K, 1, l.terms);
     l.tables = round_up(2 * l.K * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);

@@ -29,8 +29,7 @@ static NAME(cut) NAME(cut_gemm)(int64_t batch, int64_t M, int64_t K, int64_t b_c
     NAME(cut) cut;
     cut.terms = NAME(terms_for)(terms, M, K);
     cut.mr = NAME(panel_rows)(M, cut.terms);
-    int64_t most = larger(8, smaller(512, (1 << 22) / larger(K, 1)) / cut.mr) * cut.mr;
-    cut.rows = smaller(round_up(larger(M, 1), cut.mr), most);
+    cut.rows = NAME(rows_at_once)(M, K, cut.mr);
     cut.batches = cut.rows >= M ? larger(1, smaller(batch, (1 << 20) / larger(1, cut.rows * K))) : 1;
     cut.kc = NAME(block_length)(cut.rows, K, b_col, cut.terms);
     cut.packed = round_up(cut.batches * cut.rows * K, LINE);

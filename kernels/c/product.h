@@ -61,6 +61,13 @@ UNUSED static int64_t NAME(multiply_scratch)(int64_t M, int64_t K, int terms)
     return KC * NR + LINE + split + (NAME(block_length)(M, K, 1, terms) < K ? larger(few, rows * NC) : 0);
 }
 
+/* How many of the M rows of A are packed at a time: whole panels, as even shares, of at most about 512. */
+UNUSED static int64_t NAME(rows_at_once)(int64_t M, int64_t K, int mr)
+{
+    int64_t most = larger(8 * mr, smaller(512, (1 << 22) / larger(K, 1)));
+    return round_up(ceil_div(larger(M, 1), ceil_div(larger(M, 1), most)), mr);
+}
+
 /* max(v, 0) that keeps a NaN. */
 INLINE real NAME(positive)(real v) { return v < 0 ? 0 : v; }
 
