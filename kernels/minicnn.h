@@ -66,7 +66,7 @@ void limit_read(const float *x, int64_t n, float *out, int threads);
  * terms: how a product of float32 numbers may be computed, here and in convolutions. 0: by float32 multiply-adds. 1, 3 or 6: as
  * so many products of bfloat16 numbers, exact and summed in float32, where the instruction set has such and it is faster:
  * the relative error is about 2**-8, 2**-16 or that of float32 (kernels/c/split.h). Where numbers are too large or too small for
- * that, and for infinities and NaN, it is float32. */
+ * that, and for infinities and NaN, it is float32. _f64 kernels compute in float64 whatever the terms are. */
 
 /* out[b] (M, N) = a[b] (M, K) times b[b] (K, N) for `batch` members. Number (m, k) of a lies at offset + m*a_row + k*a_col,
  * likewise b, any strides; out is contiguous. offsets: three numbers for each member, those of a, b and out; or NULL for one

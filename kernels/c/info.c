@@ -31,9 +31,10 @@ int minicnn_openmp(void)
 #endif
 }
 
-/* Everything that -march=x86-64-v3 and -march=x86-64-v4, and what comes after them in setup.py, let the compiler use, as the psABI of x86-64 lists it, and whether the
- * system keeps the wide registers (xgetbv). The processor itself is asked: __builtin_cpu_supports knows these levels too late
- * (gcc 12, clang 17), some features under no name, and on Windows needs a library of clang's that is often not there. */
+/* Everything that -march=x86-64-v3 and -march=x86-64-v4, and what comes after them in setup.py, let the compiler use, as the
+ * psABI of x86-64 lists it, and whether the system keeps the wide registers (xgetbv). The processor itself is asked:
+ * __builtin_cpu_supports knows these levels too late (gcc 12, clang 17), some features under no name, and on Windows needs a
+ * library of clang's that is often not there. */
 int minicnn_cpu_level(void)
 {
 #if defined(__x86_64__)

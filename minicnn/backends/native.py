@@ -218,7 +218,8 @@ def kernel(
     """Make a backend's method of a function (self, k, *arguments).
 
     It is called with the kernels `k` for the arrays' dtype and with contiguous arrays; `outputs` that were not are written
-    back. Of the `images` only each image must be contiguous: channels of a wider array pass as they lie. Where the arrays (but the `others`) do not share float32 or float64, the reference computes.
+    back. Of the `images` only each image must be contiguous: channels of a wider array pass as they lie. Where the arrays
+    (but the `others`) do not share float32 or float64, the reference computes.
     """
 
     def decorate(function: Callable[..., None]) -> Any:
