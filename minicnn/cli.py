@@ -424,10 +424,12 @@ def bench(
         )
     if "kernels" in options.parts:
         kernels.build(print)
-    result = measure(options)
+    result = measure(options, keep=lambda part: None if json is None else save(part, json))
     if json is not None:
         save(result, json)
     _roofline(result, plot)
+    if any("failed" in row for row in result["rows"]):
+        raise typer.Exit(1)
 
 
 def _roofline(result: dict[str, Any], path: Path | None) -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-WARM, STEADY = 3, 3
+WARM, STEADY = 2, 2
 """Steps before a loop is steady, and steps in which faults are counted."""
 
 

@@ -16,7 +16,10 @@ from .measure import take_turns
 
 
 def measure(rounds: int) -> Iterator[dict[str, Any]]:
-    """A row for each operation on a few numbers, recorded for a backward and not; the time is Python's and the kernel's start."""
+    """A row for each operation on a few numbers, recorded for a backward and not.
+
+    The time is Python's: the kernels take some tenths of a microsecond for so little, on one thread.
+    """
     torch = machine.torch()
     draw = np.random.default_rng(0)
     shapes = {"x": (1, 2, 4, 4), "w": (2, 2, 3, 3), "one": (2,), "row": (2, 4), "matrix": (4, 4)}

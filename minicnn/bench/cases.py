@@ -10,20 +10,19 @@ import numpy as np
 
 from .. import backends
 from ..backends.reference import Reference
-from ..errors import BackendError, check
 from . import machine
-from .measure import relative_error, take_turns
+from .measure import BITS, relative_error, take_turns
 from .steps import at
 
 NUMPY = Reference(np)
 PLAIN = 1.5
 """How many times the error of plain float32 `highest` may have."""
-BITS = {"highest": 24, "high": 16, "medium": 8}
-"""Significant bits that a level of precision keeps of every factor."""
 TOLERANCE = 2e-5
 """For kernels whose reference is the NumPy backend's float32: of the largest result."""
-TURN = 0.02
+TURN = 0.03
 """Seconds that a turn takes at least."""
+BUDGET = 1.5
+"""Seconds for the turns of a case, all candidates together."""
 
 rng = np.random.default_rng(0)
 
@@ -47,15 +46,14 @@ class Case:
     others: dict[str, Callable[[], Any]] = field(default_factory=dict)
     exact: Callable[[], np.ndarray] | None = None
     """The float64 result, for the kernels that compute at a precision; without it the NumPy backend is the reference."""
-    terms: int = 1
-    """Of a product: how many numbers each sum has."""
 
 
 def measure(case: Case, rounds: int, levels: list[str]) -> list[dict[str, Any]]:
-    """A row for each precision. Raises BackendError where a result is wrong."""
+    """A row for each precision; one whose result is wrong is not timed: it says why in `failed`."""
     ours = backends.get(backends.current())
     levels = levels if case.exact else ["highest"]
-    errors = _exact_errors(case, ours, levels) if case.exact else {"highest": _compared(case, ours)}
+    failed: dict[str, str] = {}
+    errors = _exact_errors(case, ours, levels, failed) if case.exact else _compared(case, ours, failed)
 
     def at_level(level: str) -> Callable[[], None]:
         def run() -> None:
@@ -64,19 +62,22 @@ def measure(case: Case, rounds: int, levels: list[str]) -> list[dict[str, Any]]:
 
         return run
 
-    calls: dict[str, Callable[[], Any]] = {f"minicnn {level}": at_level(level) for level in levels}
-    times = take_turns(calls | case.others, rounds, TURN)
+    calls: dict[str, Callable[[], Any]] = {
+        f"minicnn {level}": at_level(level) for level in levels if level not in failed
+    }
+    times = take_turns(calls | case.others, rounds, TURN, BUDGET) if calls else {}
     return [
         {
             "part": case.part, "name": case.name, "what": case.what, "precision": level,
             "flops": case.flops, "bytes": case.bytes, "error": errors[level],
-            "times": {"minicnn": times[f"minicnn {level}"], **{who: times[who] for who in case.others}},
+            **({"failed": failed[level]} if level in failed else
+               {"times": {"minicnn": times[f"minicnn {level}"], **{who: times[who] for who in case.others}}}),
         }
         for level in levels
     ]  # fmt: skip
 
 
-def _exact_errors(case: Case, ours: Any, levels: list[str]) -> dict[str, dict[str, float]]:
+def _exact_errors(case: Case, ours: Any, levels: list[str], failed: dict[str, str]) -> dict[str, dict[str, float]]:
     """The relative errors against float64, by precision and who computed; none may be larger than `bound`."""
     assert case.exact is not None
     exact = case.exact()
@@ -90,18 +91,9 @@ def _exact_errors(case: Case, ours: Any, levels: list[str]) -> dict[str, dict[st
         with at(level):
             case.call(ours)
         error = relative_error(case.out, exact)
-        _allow(case, level, error, bound(level, max(plain_error(case.terms), *plain.values())))
+        _allow(failed, level, level, error, bound(level, max(plain.values())))
         found[level] = {"minicnn": error, **plain}
     return found
-
-
-def plain_error(terms: int) -> float:
-    """The relative error of a sum of so many products of random sign that is kept in one float32 number.
-
-    After k of n additions the sum is about sqrt(k) products large, and each addition rounds by 0.41*2**-24 of it (the root
-    mean square over all mantissas); these errors are independent, so that n of them come to 0.41*2**-24*sqrt(n/2) of the whole.
-    """
-    return 0.41 * 2.0**-24 * (terms / 2) ** 0.5
 
 
 def bound(level: str, plain: float) -> float:
@@ -110,7 +102,7 @@ def bound(level: str, plain: float) -> float:
     return PLAIN * max(plain, rounding) if level == "highest" else PLAIN * (plain + 2 * rounding)
 
 
-def _compared(case: Case, ours: Any) -> dict[str, float]:
+def _compared(case: Case, ours: Any, failed: dict[str, str]) -> dict[str, dict[str, float]]:
     """The largest difference from the NumPy backend, relative to the largest result; likewise the others'."""
     case.call(NUMPY)
     expected = case.out.astype(np.float64)
@@ -119,13 +111,13 @@ def _compared(case: Case, ours: Any) -> dict[str, float]:
     results = {"minicnn": case.out, **{who: np.asarray(call()) for who, call in case.others.items()}}
     errors = {who: float(np.abs(result - expected).max(initial=0) / scale) for who, result in results.items()}
     for who, error in errors.items():
-        _allow(case, who, error, TOLERANCE)
-    return errors
+        _allow(failed, "highest", who, error, TOLERANCE)
+    return {"highest": errors}
 
 
-def _allow(case: Case, who: str, error: float, most: float) -> None:
-    text = f"bench: {case.name} {case.what}, {who}: the result is off by {error:.2g}: at most {most:.2g} is right: not timed"
-    check(error <= most, text, BackendError)
+def _allow(failed: dict[str, str], level: str, who: str, error: float, most: float) -> None:
+    if not error <= most:
+        failed[level] = f"the result of {who} is off by {error:.2g}: at most {most:.2g} is right"
 
 
 def tensor(x: np.ndarray) -> Any:

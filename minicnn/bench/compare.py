@@ -23,7 +23,7 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[s
     for key in SAME:
         if old["machine"][key] != new["machine"][key]:
             lines.append(f"{key} differs: {old['machine'][key]}, now {new['machine'][key]}: times do not compare well")
-    before, after = ({_key(row): row for row in result["rows"]} for result in (old, new))
+    before, after = ({_key(row): row for row in result["rows"] if "failed" not in row} for result in (old, new))
     both = [key for key in after if key in before]
     drift = _drift([(before[key], after[key]) for key in both])
     if drift is not None:

@@ -61,7 +61,7 @@ def cases(g: geometry.Conv2d, part: str = "convs") -> Iterator[Case]:
             getattr(NUMPY, kernel)(*wide, *rest, out=result)
             return result
 
-        case = Case(part, label(g), what, 2.0 * g.macs, traffic, call, out, {}, exact, g.macs // out.size)
+        case = Case(part, label(g), what, 2.0 * g.macs, traffic, call, out, {}, exact)
         if machine.torch():
             _add_torch(case, g, x, w, dy)
         yield case

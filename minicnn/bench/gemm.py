@@ -29,7 +29,7 @@ def cases(shapes: list[tuple[int, int, int]] = SHAPES) -> Iterator[Case]:
         exact: Any = partial(np.matmul, a, b, dtype=np.float64)
         traffic = 4.0 * (a.size + b.size + out.size)
         yield Case(
-            "gemm", f"{M}x{K} {K}x{N}", "", 2.0 * M * K * N, traffic, partial(_ours, a, b, out), out, others, exact, K
+            "gemm", f"{M}x{K} {K}x{N}", "", 2.0 * M * K * N, traffic, partial(_ours, a, b, out), out, others, exact
         )
 
 

@@ -71,14 +71,17 @@ def torch() -> Any:
 
 
 def precisions() -> list[str]:
-    """The levels of `set_precision` at which this machine computes float32 products differently, the first is "highest"."""
+    """The levels of `set_precision` at which this machine computes products or 3x3 convolutions differently, the first is "highest"."""
     before = backends.get_precision()
-    a = np.random.default_rng(0).standard_normal((256, 256), np.float32)
+    draw = np.random.default_rng(0)
+    a = draw.standard_normal((256, 256), np.float32)
+    x, w = (minicnn.Tensor(draw.standard_normal(shape, np.float32)) for shape in ((4, 64, 28, 28), (64, 64, 3, 3)))
     found: dict[bytes, str] = {}
     try:
         for level in backends.PRECISIONS:
             backends.set_precision(level)
-            found.setdefault((minicnn.Tensor(a) @ minicnn.Tensor(a)).numpy().tobytes(), level)
+            results = minicnn.Tensor(a) @ minicnn.Tensor(a), minicnn.ops.conv2d(x, w, None, 1, 1)
+            found.setdefault(b"".join(result.numpy().tobytes() for result in results), level)
     finally:
         backends.set_precision(before)
     return list(found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -10,23 +11,39 @@ from typing import Any
 import numpy as np
 
 ROUNDS = 7
+BITS = {"highest": 24, "high": 16, "medium": 8}
+"""Significant bits that a level of precision keeps of every factor."""
+FEWEST = 3
+"""Rounds, however long they take."""
+REST = 0.005
+"""Seconds before a turn: the threads of another library wait a while for more work before they sleep, and take a core."""
+LONG = 0.1
+"""A call of so many seconds needs no other to warm up."""
 
 
 def take_turns(
-    calls: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS, least: float = 0.1
+    calls: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS, least: float = 0.1, budget: float = math.inf
 ) -> dict[str, list[float]]:
     """Seconds that one call takes, for each candidate `rounds` times. A turn repeats a call for `least` seconds.
 
     Before every turn the candidate runs once unmeasured: it warms its caches and wakes its own threads.
+    budget: seconds after which there are no more rounds, if there were `FEWEST`.
     """
     repeats: dict[str, int] = {}
+    took: dict[str, float] = {}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for name, call in calls.items():
         call()
-        repeats[name] = max(1, round(least / max(seconds(call), 1e-9)))
-    for _ in range(rounds):
+        took[name] = seconds(call)
+        repeats[name] = max(1, round(least / max(took[name], 1e-9)))
+    start = time.perf_counter()
+    for done in range(rounds):
+        if done >= FEWEST and (time.perf_counter() - start) * (done + 1) / done > budget:
+            break
         for name, call in calls.items():
-            call()
+            time.sleep(REST)
+            if took[name] < LONG:
+                call()
             times[name].append(seconds(call, repeats[name]))
     return times
 

@@ -22,7 +22,7 @@ COMPUTE = {"fma_f32": "float32 multiply-adds", "bf16": "bfloat16 dot products", 
 def roofline(result: dict[str, Any]) -> Any:
     """GFLOP/s over operations for each byte, of every row that has both. Raises ArgumentError where there is none."""
     limits = result["limits"]
-    rows = [row for row in result["rows"] if row.get("flops") and row.get("bytes")]
+    rows = [row for row in result["rows"] if row.get("flops") and row.get("bytes") and "failed" not in row]
     check(rows, "bench: nothing to plot: the roofline shows gemm, convs and kernels: measure one of them")
     figure = extra("matplotlib.figure", "plotting").Figure(figsize=(11, 6.6), layout="constrained")
     extra("matplotlib.backends.backend_agg", "plotting").FigureCanvasAgg(figure)

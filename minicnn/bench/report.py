@@ -13,6 +13,8 @@ Rows = list[dict[str, Any]]
 
 def finish(row: dict[str, Any], limits: dict[str, float]) -> dict[str, Any]:
     """The row with what follows from its times: seconds, GFLOP/s, share of the limit, speed against PyTorch."""
+    if "failed" in row:
+        return row | dict.fromkeys(("seconds", "gflops", "gbytes", "share", "limit", "best_torch", "ratio"))
     seconds = median(row["times"]["minicnn"])
     others = {who: median(times) for who, times in row["times"].items() if who.startswith("torch")}
     row["seconds"] = seconds
@@ -75,14 +77,16 @@ NAME = 43
 
 
 def head(part: str) -> str:
-    line = f"{part:<{NAMES.get(part, NAME) + 5}}{'ms':>8}{'GF/s':>6}{'limit':>6}{'ratio':>6}{'error':>6}"
+    line = f"{part:<{NAMES.get(part, NAME) + 5}}{'us' if part == 'calls' else 'ms':>8}{'GF/s':>6}{'limit':>6}{'ratio':>6}{'error':>6}"
     return line + (f"{'MiB':>6}{'torch':>6}{'faults':>7}" if part == "steps" else "")
 
 
 def line(row: dict[str, Any]) -> str:
     """One row: time, rate, share of the limit, how many times as fast as PyTorch, error; of steps peak memory and PyTorch's,
     and page faults once the loop runs steadily."""
-    width, ms = NAMES.get(row["part"], NAME), row["seconds"] * 1e3
+    if "failed" in row:
+        return f"{label(row)} {LEVELS[row['precision']]} FAILED, not timed:\n  {row['failed']}"
+    width, ms = NAMES.get(row["part"], NAME), row["seconds"] * (1e6 if row["part"] == "calls" else 1e3)
     cells = [
         f"{label(row)[:width]:<{width}}",
         f"{LEVELS[row['precision']]:>5}",

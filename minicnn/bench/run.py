@@ -63,8 +63,10 @@ def select(things: list[str], full: bool, only: list[str], rounds: int | None, p
     return replace(options, rounds=rounds or options.rounds, precisions=precisions or None)
 
 
-def run(options: Options, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Measure, saying each row when it is there. The result is what `save` writes."""
+def run(
+    options: Options, say: Callable[[str], None] = print, keep: Callable[[dict[str, Any]], None] = lambda _: None
+) -> dict[str, Any]:
+    """Measure, saying each row when it is there. The result is what `save` writes; `keep` gets what there is after each part."""
     levels = options.precisions or machine.precisions()
     facts = machine.facts() | {"rounds": options.rounds}
     for text in report.heading(facts):
@@ -73,17 +75,21 @@ def run(options: Options, say: Callable[[str], None] = print) -> dict[str, Any]:
     for text in report.limit_lines(found):
         say(text)
     rows: report.Rows = []
+    result = {"format": FORMAT, "machine": facts, "limits": found, "rows": rows, "geometric_means": {}}
     for part in options.parts:
         if part == "limits":
             continue
         say("\n" + report.head(part))
         for row in measured(part, options, levels):
             rows.append(report.finish(row, found))
-            say(report.line(row))
-    means = report.geometric_means(rows)
+            say(report.line(rows[-1]))
+        keep(result | {"geometric_means": report.geometric_means(rows)})
+    result["geometric_means"] = means = report.geometric_means(rows)
     for text in ["", report.LEGEND, *report.mean_lines(means)] if rows else []:
         say(text)
-    return {"format": FORMAT, "machine": facts, "limits": found, "rows": rows, "geometric_means": means}
+    if failed := [row for row in rows if "failed" in row]:
+        say(f"{len(failed)} of {len(rows)} rows FAILED and were not timed")
+    return result
 
 
 def measured(part: str, options: Options, levels: list[str]) -> Iterator[dict[str, Any]]:
