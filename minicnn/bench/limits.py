@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,6 +16,8 @@ BYTES = 2**28
 """Of each array that is streamed: more than any cache."""
 ROUNDS = 15
 """A limit is the best of so many: a disturbed one is none."""
+PAUSE = 0.1
+"""Seconds between rounds: a disturbance may last longer than all of them."""
 
 
 def measure() -> dict[str, float]:
@@ -40,6 +43,7 @@ def measure() -> dict[str, float]:
     calls["copy"] = partial(k.lib.limit_copy, a, b, x.size, threads), 2 * x.nbytes
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
+        time.sleep(PAUSE)
         for name, (call, _) in calls.items():
             times[name].append(seconds(call))
     return {name: work / min(times[name]) / 1e9 for name, (_, work) in calls.items()}

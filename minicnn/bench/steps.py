@@ -321,6 +321,7 @@ def measure(name: str, rounds: int, levels: list[str], batch: int | None = None)
         theirs_at = {who: times[what][who] for who in torch_too if right}
         best = min(theirs_at, key=lambda who: np.median(theirs_at[who]), default=None)
         alike = {best: alone.measure(name, best, batch, what, "highest")} if best else {}
+        process: dict[str, dict[str, Any]] = {}
         for level in levels:
             row = {
                 "part": "steps", "name": name, "batch": batch, "what": what, "precision": level,
@@ -329,7 +330,8 @@ def measure(name: str, rounds: int, levels: list[str], batch: int | None = None)
             if level in failed:
                 yield row | {"failed": failed[level]}
                 continue
-            process = {"minicnn": alone.measure(name, "minicnn", batch, what, level), **alike}
+            if level == right[0]:  # the others need about the same memory
+                process = {"minicnn": alone.measure(name, "minicnn", batch, what, level), **alike}
             yield row | {
                 "times": {"minicnn": times[what][f"minicnn {level}"], **theirs_at},
                 "memory": {who: each["memory"] for who, each in process.items()},
