@@ -1,5 +1,5 @@
 /* 3x3 convolution by minimal filtering, and its input gradient, which is the same with the filters turned over. The naive
- * version is Reference.conv2d; what the algorithm is says winograd.h.
+ * version is Reference.conv2d; winograd.h says what the algorithm is.
  *
  * A tile is 4x4 outputs; the tiles of all images, in rows, are the columns of 36 products, one for each tap: filters x
  * channels times channels x tiles. The products of a block run while its transformed tiles are in the cache, and go
@@ -143,7 +143,6 @@ static int NAME(pack_tiles)(const filtering *f, const plan *p, int64_t panel, in
 /* U[tap][c][m] = G g G' for the filters of a panel. Returns whether they are tame. */
 static int NAME(pack_filters)(const filtering *f, const plan *p, int64_t panel, real *u)
 {
-    enum { WIDE_MR = (MR + LANES - 1) / LANES * LANES };
     real g[9 > LANES ? 9 : LANES][WIDE_MR] __attribute__((aligned(LINE)));
     int64_t m0 = panel * p->mr, mr = smaller(p->mr, f->M - m0), all = f->M * f->C * 9;
     vector squares = {0};

@@ -36,6 +36,8 @@
 #define BLOCK_BOTH (8 << 20)
 /* Between the taps of a packed operand, lest power-of-two strides all meet in the same cache sets. */
 #define APART (2 * LINE)
+/* MR filters in whole vectors. */
+#define WIDE_MR ((MR + LANES - 1) / LANES * LANES)
 
 /* Every second number of two vectors, from the first or the second on. */
 #undef EVEN

@@ -1,5 +1,5 @@
-/* The weight gradient of a 3x3 convolution by minimal filtering. The naive version is Reference.conv2d_weight_grad; what the
- * algorithm is says winograd.h.
+/* The weight gradient of a 3x3 convolution by minimal filtering. The naive version is Reference.conv2d_weight_grad;
+ * winograd.h says what the algorithm is.
  *
  * For each of the 36 taps the transformed dy (filters x tiles) times the transformed x (tiles x channels) is contracted
  * over the tiles of all images; only the sums are transformed back. Here the numbers of a vector are neighbouring channels.
@@ -12,8 +12,6 @@
 #else
 
 #include "winograd.h"
-
-#define WIDE_MR ((MR + LANES - 1) / LANES * LANES)
 
 /* Filters lie in panels of mr, channels in panels of NR; a job is block_m panels of filters by one of channels. */
 typedef struct {
@@ -81,7 +79,7 @@ INLINE int NAME(transform_row)(
     const int64_t step, real *lines, real *dst, int64_t tap)
 {
     const real nothing[NR > WIDE_MR ? NR : WIDE_MR] __attribute__((aligned(LINE))) = {0};
-    vector squares[4] = {{0}};
+    vector squares[(NR > WIDE_MR ? NR : WIDE_MR) / LANES] = {{0}};
     int64_t h0 = smaller(H, larger(0, top)), h1 = larger(h0, smaller(H, top + size));
     int tame = 1;
     NAME(channels_last)(image + h0 * W, H * W, n, (h1 - h0) * W, lines, step);
