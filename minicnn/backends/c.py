@@ -300,31 +300,17 @@ class C(Reference):
             return
         labels = k.int64(labels)
         k.cross_entropy_grad(
-            k.p(dloss),
-            k.p(probabilities),
-            labels,
-            k.p(weights),
-            smoothing,
-            ignore,
-            *out.shape,
-            k.p(out),
+            k.p(dloss), k.p(probabilities), labels, k.p(weights), smoothing, ignore, *out.shape, k.p(out),
             _Threads.number,
-        )
+        )  # fmt: skip
 
     # Optimiser steps
 
     @kernel("w", "v")
     def sgd(
-        self,
-        k: Any,
-        w: Array,
-        g: Array,
-        v: Array | None,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
+        self, k: Any, w: Array, g: Array, v: Array | None, lr: float, momentum: float, weight_decay: float,
         nesterov: bool,
-    ) -> None:
+    ) -> None:  # fmt: skip
         k.sgd(k.p(w), k.p(g), k.p(v), lr, momentum, weight_decay, nesterov, w.size, _Threads.number)
 
     @kernel("w", "m", "v")
@@ -333,20 +319,9 @@ class C(Reference):
         weight_decay: float, decoupled: bool, step: int,
     ) -> None:  # fmt: skip
         k.adam(
-            k.p(w),
-            k.p(g),
-            k.p(m),
-            k.p(v),
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            decoupled,
-            step,
-            w.size,
+            k.p(w), k.p(g), k.p(m), k.p(v), lr, beta1, beta2, eps, weight_decay, decoupled, step, w.size,
             _Threads.number,
-        )
+        )  # fmt: skip
 
 
 def _layout(

@@ -43,19 +43,9 @@ def _batch_norm_backward(saved, dy, needs, *, training, eps, relu):
     x, scale, shift, mean, invstd, y = saved
     masked = relu and needs[3]
     dx, dresidual, dscale, dshift = _batch_norm_grad(
-        dy,
-        x,
-        y,
-        scale,
-        shift,
-        mean,
-        invstd,
-        relu=relu,
-        training=training,
-        eps=eps,
-        need_dx=needs[0],
-        need_masked=masked,
-    )
+        dy, x, y, scale, shift, mean, invstd,
+        relu=relu, training=training, eps=eps, need_dx=needs[0], need_masked=masked,
+    )  # fmt: skip
     return dx, dscale, dshift, (dresidual if masked else dy) if needs[3] else None, None, None
 
 
@@ -79,11 +69,10 @@ def _batch_norm_grad_composed(
         normal = (x - mean.reshape(column)) * inverse
     if relu:
         dy = relu_grad(dy, (normal * slope + shift.reshape(column)).detach() if y is None else y)
-    dx = slope * inverse * dy
+    changed = dy
     if training:
-        dx = (
-            slope * inverse * (dy - (_mean(dy, axes, keepdims=True) + normal * _mean(dy * normal, axes, keepdims=True)))
-        )
+        changed = dy - (_mean(dy, axes, keepdims=True) + normal * _mean(dy * normal, axes, keepdims=True))
+    dx = slope * inverse * changed
     return dx, dy, _sum(dy * normal, axes), _sum(dy, axes)
 
 
