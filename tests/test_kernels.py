@@ -225,6 +225,28 @@ def test_convolution_in_blocks_of_unequal_height(c, dtype):
     check_convolution(c, g, dtype)
 
 
+@pytest.mark.parametrize("K", [3, 200])
+@pytest.mark.parametrize("H", [17, 23])
+def test_convolution_reads_no_scratch_that_it_has_not_written(c, dtype, H, K, monkeypatch):
+    """Borders of zeros that lines share, where a thread's only block is the last, of fewer lines."""
+    k = c.kernels[np.dtype(dtype)]
+
+    def scratch(size):
+        room = np.full(size // 8 + 8, np.nan)
+        return k._ffi.from_buffer(k._byte, room[-room.ctypes.data % 64 // 8 :].view(np.uint8))
+
+    monkeypatch.setattr(k, "scratch", scratch)
+    for threads in (2, 3):
+        c_backend.set_num_threads(threads)
+        for window, padding in (((1, 3), (0, 1)), ((3, 5), (0, 0, 3, 1))):
+            g = geometry.conv2d((1, 64, H, 31), (K, 64, *window), 1, padding)
+            x, w = normal(g.input_shape, dtype), normal(g.weight_shape, dtype)
+            for _ in range(4):  # which thread takes which block is not fixed
+                out = np.empty(g.output_shape, dtype)
+                c.conv2d(x, w, None, g, False, out)
+                assert np.isfinite(out).all()
+
+
 def test_convolution_agrees_with_its_definition(c, dtype):
     """Seven loops: the one check that shares no idea with the kernels."""
     g = geometry.conv2d((2, 4, 6, 5), (6, 2, 3, 2), (2, 1), (1, 0, 2, 1), (1, 2), 2)
