@@ -20,6 +20,15 @@ def backend(request):
         yield request.param
 
 
+@pytest.fixture(params=[1, 3], ids=["1 thread", "3 threads"])
+def threads(request):
+    """Run the test with each number of threads of the C backend."""
+    before = backends.get_num_threads()
+    backends.set_num_threads(request.param)
+    yield request.param
+    backends.set_num_threads(before)
+
+
 @pytest.fixture
 def rng(request):
     """Numbers that depend on the test alone."""

@@ -23,6 +23,7 @@ try:
 except errors.BackendError as error:
     pytest.skip(f"backend c: {error}", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("threads")
 REFERENCE = Reference(np)
 ISAS = usable()
 DTYPES = (np.float32, np.float64)
@@ -40,14 +41,6 @@ def c(request):
 @pytest.fixture(params=DTYPES, ids=["float32", "float64"])
 def dtype(request):
     return request.param
-
-
-@pytest.fixture(autouse=True, params=[1, 3], ids=["1 thread", "3 threads"])
-def threads(request):
-    before = c_backend.get_num_threads()
-    c_backend.set_num_threads(request.param)
-    yield
-    c_backend.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True, scope="module")

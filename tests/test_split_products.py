@@ -22,6 +22,7 @@ from minicnn.backends.reference import Reference
 if "c" not in backends.available():
     pytest.skip("backend c is not built", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("threads")
 REFERENCE = Reference(np)
 SPLIT = [level for level in native.usable() if level in ("avx512_bf16", "amx")]
 TERMS = (1, 3, 6)
@@ -34,14 +35,6 @@ def c(request):
     if request.param != "emulated amx":
         return c_backend.C(request.param)
     return emulated_amx() or pytest.skip("emulated amx: no C compiler here, or no sources")
-
-
-@pytest.fixture(autouse=True, params=[1, 3], ids=["1 thread", "3 threads"])
-def threads(request):
-    before = c_backend.get_num_threads()
-    c_backend.set_num_threads(request.param)
-    yield
-    c_backend.set_num_threads(before)
 
 
 @contextlib.contextmanager
