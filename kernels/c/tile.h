@@ -262,12 +262,14 @@ INLINE void NAME(micro_rows)(
 
 /* A panel may have any height up to MR: each has its own code, so that the sums stay in registers. */
 #define ROWS(n) case n: NAME(micro_rows)(n, kc, a, b, ks, PACKED, tile, add); break
+#define TO_6 ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6)
+#define TO_12 TO_6; ROWS(7); ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12)
 #if MR > 12
-#define HEIGHTS ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7); ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12); ROWS(13); ROWS(14)
+#define HEIGHTS TO_12; ROWS(13); ROWS(14)
 #elif MR > 6
-#define HEIGHTS ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7); ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12)
+#define HEIGHTS TO_12
 #else
-#define HEIGHTS ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6)
+#define HEIGHTS TO_6
 #endif
 static __attribute__((noinline)) void NAME(micro)(int mr, int64_t kc, const real *a, const real *b, real *tile, int add)
 {
@@ -293,6 +295,8 @@ UNUSED static __attribute__((noinline)) void NAME(micro_in_place)(
 #undef PACKED
 }
 #undef ROWS
+#undef TO_6
+#undef TO_12
 #undef HEIGHTS
 
 #include "split.h"
