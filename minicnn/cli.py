@@ -405,6 +405,7 @@ def bench(
     """
     from .bench import kernels, machine
     from .bench.compare import compare as comparison
+    from .bench.plot import check_plot
     from .bench.run import load, save, select
     from .bench.run import run as measure
 
@@ -422,6 +423,8 @@ def bench(
         options.cases = kernels.at_shape(
             things or [], _shape(shape, "--shape"), filters, kernel, stride, padding, dilation, groups, batch
         )
+    if plot is not None:
+        check_plot(plot, options.parts)
     if "kernels" in options.parts:
         kernels.build(print)
     result = measure(options, keep=lambda part: None if json is None else save(part, json))

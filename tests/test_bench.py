@@ -99,6 +99,8 @@ def test_files(rows, tmp_path):
     path.write_text("{}")
     with pytest.raises(errors.ArgumentError, match="measure again"):
         whole.load(path)
+    with pytest.raises(errors.ArgumentError, match="b.json cannot be read: No such file"):
+        whole.load(tmp_path / "b.json")
 
 
 def test_comparison_names_what_got_slower(rows):
@@ -117,6 +119,26 @@ def test_comparison_names_what_got_slower(rows):
     assert compare.compare(old, new)[1] == []
     new["machine"]["isa"] = "avx2048"
     assert "isa differs" in compare.compare(old, new)[0][0]
+
+
+def test_comparison_names_what_fails_its_check_now(rows):
+    new = copy.deepcopy(rows)
+    del new["rows"][1]["times"]
+    new["rows"][1]["failed"] = "off by 1"
+    lines, slower = compare.compare(rows, new)
+    assert slower == ["convs 2x4x6x6 8 3x3/2 G2 y"] and "fails its check now: 1 rows:" in lines
+    assert compare.compare(new, new)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["lenet5", "--plot", "a.banana"], "must end in one of"), (["lenet5", "--plot", "a.png"], "nothing to plot")],
+)
+def test_a_plot_that_cannot_be_is_refused_first(options, said, monkeypatch, capsys):
+    monkeypatch.setattr(whole, "run", lambda *_, **__: pytest.fail("it measured"))
+    with pytest.raises(SystemExit) as left:
+        app(["bench", *options])
+    assert left.value.code and said in " ".join(capsys.readouterr().err.split())
 
 
 def test_comparison_on_the_command_line(rows, tmp_path, capsys):

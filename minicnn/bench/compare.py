@@ -13,7 +13,7 @@ SAME = ("processor", "isa", "threads", "backend")
 
 
 def compare(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Lines that say what changed, and the names of what got slower.
+    """Lines that say what changed, and the names of what got slower or fails its check now.
 
     A row got slower where the middle halves of its times do not overlap: the quarter of the new times that is fastest
     ends above where the slowest quarter of the old begins. What PyTorch's own times rose by is the machine's doing and
@@ -48,7 +48,10 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[s
     ):
         if keys:
             lines.append(f"{word}: {len(keys)} rows")
-    return lines, [key for _, key, _, _ in slower]
+    broken = [_key(row) for row in new["rows"] if "failed" in row and _key(row) in before]
+    if broken:
+        lines += [f"fails its check now: {len(broken)} rows:", *(f"  {key}" for key in broken)]
+    return lines, [key for _, key, _, _ in slower] + broken
 
 
 def _key(row: dict[str, Any]) -> str:

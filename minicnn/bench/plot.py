@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data.files import extra
 from ..errors import check
+from ..inspect.plots import figure_format
 from .measure import median
 
 SERIES = {  # the colours of Okabe and Ito, and shapes, so that nobody depends on colour
@@ -18,12 +20,21 @@ SERIES = {  # the colours of Okabe and Ito, and shapes, so that nobody depends o
 }
 COMPUTE = {"fma_f32": "float32 multiply-adds", "bf16": "bfloat16 dot products", "amx": "AMX bfloat16"}
 
+SHOWN = ("gemm", "convs", "kernels")
+NOTHING = "bench: nothing to plot: the roofline shows gemm, convs and kernels: measure one of them"
+
+
+def check_plot(path: Path, parts: tuple[str, ...]) -> None:
+    """Refuse, before anything is measured, what `roofline` could not draw or save. Raises ArgumentError."""
+    figure_format(path, "bench")
+    check(set(parts) & set(SHOWN), NOTHING)
+
 
 def roofline(result: dict[str, Any]) -> Any:
     """GFLOP/s over operations for each byte, of every row that has both. Raises ArgumentError where there is none."""
     limits = result["limits"]
     rows = [row for row in result["rows"] if row.get("flops") and row.get("bytes") and "failed" not in row]
-    check(rows, "bench: nothing to plot: the roofline shows gemm, convs and kernels: measure one of them")
+    check(rows, NOTHING)
     figure = extra("matplotlib.figure", "plotting").Figure(figsize=(11, 6.6), layout="constrained")
     extra("matplotlib.backends.backend_agg", "plotting").FigureCanvasAgg(figure)
     axes = figure.subplots()

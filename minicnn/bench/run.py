@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import models
 from ..backends import PRECISIONS
-from ..errors import check
+from ..errors import ArgumentError, check
 from ..geometry import Conv2d, conv2d
 from ..io.files import replacing
 from . import calls, cases, convs, gemm, kernels, limits, machine, report, steps
@@ -123,8 +123,10 @@ def load(path: Path) -> dict[str, Any]:
     """A result that `save` wrote. Raises ArgumentError for another file."""
     try:
         result = json.loads(path.read_text())
-    except ValueError as error:
-        result = {"error": error}
+    except OSError as error:
+        raise ArgumentError(f"bench: {path} cannot be read: {error.strerror}: give a file that --json wrote") from None
+    except ValueError:
+        result = None
     check(
         isinstance(result, dict) and result.get("format") == FORMAT,
         f"bench: {path} is not what --json wrote in this version: measure again",

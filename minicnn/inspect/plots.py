@@ -34,12 +34,16 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
+def figure_format(path: str | Path, what: str) -> str:
+    """The ending of a figure's file, one of FORMATS. what: who asks, for the message. Raises ArgumentError for another."""
+    suffix = Path(path).suffix.lower()
+    check(suffix in FORMATS, f"{what}: the file is {str(path)!r}: its name must end in one of {', '.join(FORMATS)}")
+    return suffix
+
+
 def save_figure(figure: Any, path: str | Path) -> None:
     """Write a figure as .png, .svg or .pdf, whole or not at all. Raises ArgumentError, CheckpointError."""
-    suffix = Path(path).suffix.lower()
-    check(
-        suffix in FORMATS, f"save_figure: the file is {str(path)!r}: its name must end in one of {', '.join(FORMATS)}"
-    )
+    suffix = figure_format(path, "save_figure")
     matplotlib = extra("matplotlib", "plotting")
     # Nothing of the day or of chance gets into the file.
     metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
