@@ -123,29 +123,31 @@ void conv2d_weight_grad_f32(const float *dy, const float *x, const conv2d_geomet
 void conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geometry *geometry, double *out, int terms,
     void *scratch, int threads);
 
-/* The same by Winograd's minimal filtering, F(4x4, 3x3), for a 3x3 window, stride and dilation 1 and one group: a quarter of the
- * multiplications. In float32 the relative Frobenius error is about 1e-6; a large pixel spoils small results beside it. Where a
- * number is infinite, NaN or beyond 1e14 (float64: 1e149) the result is conv2d's with `terms`, bit for bit.
- * winograd_pays: whether it is the faster for conv2d (kind 0), its input gradient (1), its weight gradient (2). */
-int winograd_pays_f32(const conv2d_geometry *geometry, int kind);
-int winograd_pays_f64(const conv2d_geometry *geometry, int kind);
-int64_t winograd_conv2d_scratch_f32(const conv2d_geometry *geometry, void *taps, int terms, int threads);
-int64_t winograd_conv2d_scratch_f64(const conv2d_geometry *geometry, void *taps, int terms, int threads);
-void winograd_conv2d_f32(const float *x, const float *weight, const float *bias, const conv2d_geometry *geometry, int relu,
+/* The same by Winograd's minimal filtering, for a 3x3 window, stride and dilation 1 and one group: F(2x2, 3x3) with tile 2 takes
+ * 4/9 of the multiplications and rounds like plain float32; F(4x4, 3x3) with tile 4 takes a quarter, the relative Frobenius error
+ * is about 1e-6 in float32, and a large pixel spoils small results beside it. Where a number is infinite, NaN or beyond 1e14
+ * (float64: 1e149) the result is conv2d's with `terms`, bit for bit.
+ * winograd_tile: which tile is the fastest for conv2d (kind 0), its input gradient (1), its weight gradient (2); at most `most`;
+ * 0: none, the plain kernel is. */
+int winograd_tile_f32(const conv2d_geometry *geometry, int kind, int most);
+int winograd_tile_f64(const conv2d_geometry *geometry, int kind, int most);
+int64_t winograd_conv2d_scratch_f32(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
+int64_t winograd_conv2d_scratch_f64(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
+void winograd_conv2d_f32(int tile, const float *x, const float *weight, const float *bias, const conv2d_geometry *geometry, int relu,
     float *out, int terms, void *scratch, int threads);
-void winograd_conv2d_f64(const double *x, const double *weight, const double *bias, const conv2d_geometry *geometry, int
+void winograd_conv2d_f64(int tile, const double *x, const double *weight, const double *bias, const conv2d_geometry *geometry, int
     relu, double *out, int terms, void *scratch, int threads);
-int64_t winograd_conv2d_input_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int terms, int threads);
-int64_t winograd_conv2d_input_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int terms, int threads);
-void winograd_conv2d_input_grad_f32(const float *dy, const float *weight, const conv2d_geometry *geometry, float *out,
+int64_t winograd_conv2d_input_grad_scratch_f32(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
+int64_t winograd_conv2d_input_grad_scratch_f64(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
+void winograd_conv2d_input_grad_f32(int tile, const float *dy, const float *weight, const conv2d_geometry *geometry, float *out,
     int terms, void *scratch, int threads);
-void winograd_conv2d_input_grad_f64(const double *dy, const double *weight, const conv2d_geometry *geometry, double *out,
+void winograd_conv2d_input_grad_f64(int tile, const double *dy, const double *weight, const conv2d_geometry *geometry, double *out,
     int terms, void *scratch, int threads);
-int64_t winograd_conv2d_weight_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int terms, int threads);
-int64_t winograd_conv2d_weight_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int terms, int threads);
-void winograd_conv2d_weight_grad_f32(const float *dy, const float *x, const conv2d_geometry *geometry, float *out, int
+int64_t winograd_conv2d_weight_grad_scratch_f32(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
+int64_t winograd_conv2d_weight_grad_scratch_f64(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
+void winograd_conv2d_weight_grad_f32(int tile, const float *dy, const float *x, const conv2d_geometry *geometry, float *out, int
     terms, void *scratch, int threads);
-void winograd_conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geometry *geometry, double *out, int
+void winograd_conv2d_weight_grad_f64(int tile, const double *dy, const double *x, const conv2d_geometry *geometry, double *out, int
     terms, void *scratch, int threads);
 
 /* out (K): the sum of dy (N, K, L) over all but the channels. */

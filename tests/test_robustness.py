@@ -145,7 +145,8 @@ def test_anomalies_leave_no_cycle():
         for _ in range(3):
             with minicnn.detect_anomaly(), pytest.raises(GradientError):
                 ops.log(leaf(-1.0))
-        assert not [o for o in gc.get_objects() if isinstance(o, GradientError)]
+        # type: isinstance asks the objects, some of which (in PyTorch) warn
+        assert not [o for o in gc.get_objects() if issubclass(type(o), GradientError)]
     finally:
         gc.enable()
 

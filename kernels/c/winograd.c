@@ -1,8 +1,8 @@
 /* 3x3 convolution by minimal filtering, and its input gradient, which is the same with the filters turned over. The naive
  * version is Reference.conv2d; winograd.h says what the algorithm is.
  *
- * A tile is 4x4 outputs; the tiles of all images, in rows, are the columns of 36 products, one for each tap: filters x
- * channels times channels x tiles. The products of a block run while its transformed tiles are in the cache, and go
+ * A tile is 2x2 or 4x4 outputs; the tiles of all images, in rows, are the columns of 16 or 36 products, one for each tap:
+ * filters x channels times channels x tiles. The products of a block run while its transformed tiles are in the cache, and go
  * straight on to the transform back. Of the two operands the smaller is transformed beforehand, for all threads; the
  * other in pieces by the thread that needs it.
  */
@@ -20,13 +20,14 @@ typedef struct {
     const real *x, *w, *bias;
     int64_t w_m, w_c;
     int turned, relu;
+    int tile; /* its outputs are tile x tile, 2 or 4 */
     real *y;
 } NAME(filtering);
 
 /* How it is cut. The tiles lie in panels of NR, the filters in panels of mr; a block is block_t by block_m panels. */
 typedef struct {
     int64_t across, down, tiles; /* per row of an image, rows of tiles per image, in all */
-    int mr;
+    int mr, taps;
     int64_t panels_t, panels_m, block_t, block_m;
     int filters_first; /* the filters are transformed beforehand */
     int64_t tap_v, panel_v, tap_u, tap_m; /* strides */
@@ -44,29 +45,30 @@ typedef struct {
 
 static plan NAME(make_plan)(const filtering *f, int threads)
 {
-    plan p = {.across = ceil_div(f->Q, 4), .down = ceil_div(f->P, 4), .mr = NAME(panel_rows)(f->M, 0)};
+    plan p = {.across = ceil_div(f->Q, f->tile), .down = ceil_div(f->P, f->tile), .mr = NAME(panel_rows)(f->M, 0),
+              .taps = (f->tile + 2) * (f->tile + 2)};
     p.tiles = f->N * p.across * p.down;
     p.panels_t = ceil_div(p.tiles, NR);
     p.panels_m = ceil_div(f->M, p.mr);
     p.filters_first = p.tiles > f->M;
     p.tap_v = f->C * NR + APART;
-    p.panel_v = TAPS * p.tap_v;
-    int64_t few = larger(1, BLOCK_SUMS / (p.mr * NR * REAL_BYTES * TAPS));
+    p.panel_v = p.taps * p.tap_v;
+    int64_t few = larger(1, BLOCK_SUMS / (p.mr * NR * REAL_BYTES * p.taps));
     if (p.filters_first) {
         p.block_t = p.panels_t >= 8 * threads && 2 * p.panel_v * REAL_BYTES <= BLOCK_TILES ? 2 : 1;
         p.block_m = larger(1, smaller(p.panels_m, few / p.block_t));
         p.tap_u = round_up(f->C * f->M, LINE) + APART;
-        p.shared = TAPS * p.tap_u;
+        p.shared = p.taps * p.tap_u;
         p.own = p.block_t * p.panel_v;
     } else {
         p.block_t = p.panels_t;
         p.block_m = larger(1, smaller(p.panels_m, few / p.block_t));
         p.tap_u = round_up(f->C * p.block_m * p.mr, LINE) + APART;
         p.shared = p.panels_t * p.panel_v;
-        p.own = TAPS * p.tap_u;
+        p.own = p.taps * p.tap_u;
     }
     p.tap_m = p.block_t * p.block_m * p.mr * NR + APART;
-    p.per_thread = p.own + TAPS * p.tap_m;
+    p.per_thread = p.own + p.taps * p.tap_m;
     return p;
 }
 
@@ -92,10 +94,25 @@ INLINE void NAME(copy_pixels)(const real *row, int64_t from, int64_t n, int64_t 
         dst[i] = 0;
 }
 
-/* V[tap][c][tile] = B' d B for the tiles of a panel in the channels c0 .. c1 - 1. Returns whether they are tame. */
-static int NAME(pack_tiles)(const filtering *f, const plan *p, int64_t panel, int64_t c0, int64_t c1, real *v)
+/* d[i] = number i of each of LANES tiles that lie n apart in a line, i < n. */
+INLINE void NAME(part)(const int n, const real *line, vector *d)
 {
-    /* Rows 0 .. 5 of the tiles: columns 0 .. 3 of all tiles side by side, and columns 4 .. 7. */
+    const vector *from = (const vector *)line;
+    vector even = INTERLEAVE(from[0], from[1], EVEN), odd = INTERLEAVE(from[0], from[1], ODD);
+    if (n == 2) {
+        d[0] = even, d[1] = odd;
+        return;
+    }
+    vector later_even = INTERLEAVE(from[2], from[3], EVEN), later_odd = INTERLEAVE(from[2], from[3], ODD);
+    d[0] = INTERLEAVE(even, later_even, EVEN), d[2] = INTERLEAVE(even, later_even, ODD);
+    d[1] = INTERLEAVE(odd, later_odd, EVEN), d[3] = INTERLEAVE(odd, later_odd, ODD);
+}
+
+/* V[tap][c][tile] = B' d B for the tiles of a panel in the channels c0 .. c1 - 1. Returns whether they are tame. */
+INLINE int NAME(pack_tiles_of)(const int n, const filtering *f, const plan *p, int64_t panel, int64_t c0, int64_t c1, real *v)
+{
+    const int wide = n + 2;
+    /* The rows of the tiles: columns 0 .. n - 1 of all tiles side by side, and columns n .. 2n - 1. */
     real lines[6][2][4 * NR] __attribute__((aligned(LINE)));
     stretch s[NR];
     int64_t first = panel * NR, count = smaller(NR, p->tiles - first), found = NAME(find_stretches)(p, first, count, s);
@@ -103,36 +120,33 @@ static int NAME(pack_tiles)(const filtering *f, const plan *p, int64_t panel, in
     memset(lines, 0, sizeof lines);
     for (int64_t c = c0; c < c1; c++) {
         for (int64_t k = 0; k < found; k++)
-            for (int i = 0; i < 6; i++) {
-                int64_t h = 4 * s[k].row + i - f->top, from = 4 * s[k].column - f->left, n = 4 * s[k].length;
+            for (int i = 0; i < wide; i++) {
+                int64_t h = n * s[k].row + i - f->top, from = n * s[k].column - f->left, length = n * s[k].length;
                 int64_t W = h < 0 || h >= f->H ? 0 : f->W; /* a row outside of the image has no pixels */
                 const real *row = f->x + ((s[k].n * f->C + c) * f->H + (W ? h : 0)) * f->W;
-                NAME(copy_pixels)(row, from, n, W, lines[i][0] + 4 * s[k].at);
-                NAME(copy_pixels)(row, from + 4, n, W, lines[i][1] + 4 * s[k].at);
+                NAME(copy_pixels)(row, from, length, W, lines[i][0] + n * s[k].at);
+                NAME(copy_pixels)(row, from + n, length, W, lines[i][1] + n * s[k].at);
             }
         for (int half = 0; half < NR; half += LANES) {
             vector t[6][6];
 #pragma GCC unroll 6
-            for (int i = 0; i < 6; i++) {
-                vector d[6];
-                const vector *from = (const vector *)(lines[i][0] + 4 * half), *next = (const vector *)(lines[i][1] + 4 * half);
-                vector e0 = INTERLEAVE(from[0], from[1], EVEN), o0 = INTERLEAVE(from[0], from[1], ODD);
-                vector e1 = INTERLEAVE(from[2], from[3], EVEN), o1 = INTERLEAVE(from[2], from[3], ODD);
-                d[0] = INTERLEAVE(e0, e1, EVEN), d[2] = INTERLEAVE(e0, e1, ODD);
-                d[1] = INTERLEAVE(o0, o1, EVEN), d[3] = INTERLEAVE(o0, o1, ODD);
-                e0 = INTERLEAVE(next[0], next[1], EVEN), o0 = INTERLEAVE(next[0], next[1], ODD);
-                e1 = INTERLEAVE(next[2], next[3], EVEN), o1 = INTERLEAVE(next[2], next[3], ODD);
-                d[4] = INTERLEAVE(e0, e1, EVEN), d[5] = INTERLEAVE(o0, o1, EVEN);
-                NAME(transform_pixels)(d, t[i]);
+            for (int i = 0; i < wide; i++) {
+                vector d[8];
+                NAME(part)(n, lines[i][0] + n * half, d);
+                NAME(part)(n, lines[i][1] + n * half, d + n);
+                NAME(transform_pixels)(n, d, t[i]);
             }
 #pragma GCC unroll 6
-            for (int j = 0; j < 6; j++) {
-                vector d[6] = {t[0][j], t[1][j], t[2][j], t[3][j], t[4][j], t[5][j]}, to[6];
-                NAME(transform_pixels)(d, to);
+            for (int j = 0; j < wide; j++) {
+                vector d[6], to[6];
 #pragma GCC unroll 6
-                for (int i = 0; i < 6; i++) {
+                for (int i = 0; i < wide; i++)
+                    d[i] = t[i][j];
+                NAME(transform_pixels)(n, d, to);
+#pragma GCC unroll 6
+                for (int i = 0; i < wide; i++) {
                     squares += to[i] * to[i];
-                    *(vector *)(v + (6 * i + j) * p->tap_v + c * NR + half) = to[i];
+                    *(vector *)(v + (wide * i + j) * p->tap_v + c * NR + half) = to[i];
                 }
             }
         }
@@ -140,9 +154,16 @@ static int NAME(pack_tiles)(const filtering *f, const plan *p, int64_t panel, in
     return NAME(is_tame)(squares);
 }
 
-/* U[tap][c][m] = G g G' for the filters of a panel. Returns whether they are tame. */
-static int NAME(pack_filters)(const filtering *f, const plan *p, int64_t panel, real *u)
+static __attribute__((noinline)) int NAME(pack_tiles)(
+    const filtering *f, const plan *p, int64_t panel, int64_t c0, int64_t c1, real *v)
 {
+    return f->tile == 2 ? NAME(pack_tiles_of)(2, f, p, panel, c0, c1, v) : NAME(pack_tiles_of)(4, f, p, panel, c0, c1, v);
+}
+
+/* U[tap][c][m] = G g G' for the filters of a panel. Returns whether they are tame. */
+INLINE int NAME(pack_filters_of)(const int n, const filtering *f, const plan *p, int64_t panel, real *u)
+{
+    const int wide = n + 2;
     real g[9 > LANES ? 9 : LANES][WIDE_MR] __attribute__((aligned(LINE)));
     int64_t m0 = panel * p->mr, mr = smaller(p->mr, f->M - m0), all = f->M * f->C * 9;
     vector squares = {0};
@@ -150,13 +171,13 @@ static int NAME(pack_filters)(const filtering *f, const plan *p, int64_t panel, 
         int64_t at = m0 * f->w_m + c * f->w_c;
         for (int64_t m = 0; m < mr; m += LANES)
             for (int64_t k = 0; k < 9; k += LANES) {
-                int64_t tap = smaller(k, larger(0, 9 - LANES)), n = smaller(LANES, mr - m);
-                if (at + (m + n - 1) * f->w_m + tap + LANES <= all)
-                    NAME(transpose)(f->w + at + m * f->w_m + tap, f->w_m, (int)n, g[tap] + m, WIDE_MR);
+                int64_t tap = smaller(k, larger(0, 9 - LANES)), some = smaller(LANES, mr - m);
+                if (at + (m + some - 1) * f->w_m + tap + LANES <= all)
+                    NAME(transpose)(f->w + at + m * f->w_m + tap, f->w_m, (int)some, g[tap] + m, WIDE_MR);
                 else
                     for (; tap < 9; tap++)
                         for (int64_t i = 0; i < LANES; i++)
-                            g[tap][m + i] = i < n ? f->w[at + (m + i) * f->w_m + tap] : 0;
+                            g[tap][m + i] = i < some ? f->w[at + (m + i) * f->w_m + tap] : 0;
             }
         for (int64_t m = 0; m < mr; m += LANES) {
             vector t[3][6], from[3], to[6];
@@ -165,16 +186,16 @@ static int NAME(pack_filters)(const filtering *f, const plan *p, int64_t panel, 
 #pragma GCC unroll 3
                 for (int j = 0; j < 3; j++)
                     from[j] = *(const vector *)(g[f->turned ? 8 - 3 * i - j : 3 * i + j] + m);
-                NAME(transform_filter)(3, from, t[i]);
+                NAME(transform_filter)(n, 3, from, t[i]);
             }
 #pragma GCC unroll 6
-            for (int j = 0; j < 6; j++) {
+            for (int j = 0; j < wide; j++) {
                 for (int i = 0; i < 3; i++)
                     from[i] = t[i][j];
-                NAME(transform_filter)(3, from, to);
+                NAME(transform_filter)(n, 3, from, to);
 #pragma GCC unroll 6
-                for (int i = 0; i < 6; i++) {
-                    real *dst = u + (6 * i + j) * p->tap_u + c * mr + m;
+                for (int i = 0; i < wide; i++) {
+                    real *dst = u + (wide * i + j) * p->tap_u + c * mr + m;
                     squares += to[i] * to[i];
                     /* What a whole vector overwrites the next channels write. */
                     if (c * mr + m + LANES <= f->C * mr)
@@ -189,48 +210,71 @@ static int NAME(pack_filters)(const filtering *f, const plan *p, int64_t panel, 
     return NAME(is_tame)(squares);
 }
 
-/* The outputs of one filter in one panel of tiles from its sums. */
-static void NAME(write_tiles)(
-    const filtering *f, const plan *p, int64_t m, const stretch *s, int64_t found, const real *sums)
+static __attribute__((noinline)) int NAME(pack_filters)(const filtering *f, const plan *p, int64_t panel, real *u)
 {
+    return f->tile == 2 ? NAME(pack_filters_of)(2, f, p, panel, u) : NAME(pack_filters_of)(4, f, p, panel, u);
+}
+
+/* The outputs of one filter in one panel of tiles from its sums. */
+INLINE void NAME(write_tiles_of)(
+    const int n, const filtering *f, const plan *p, int64_t m, const stretch *s, int64_t found, const real *sums)
+{
+    const int wide = n + 2;
     real lines[4][4 * NR] __attribute__((aligned(LINE)));
     for (int half = 0; half < NR; half += LANES) {
         vector t[6][4];
 #pragma GCC unroll 6
-        for (int j = 0; j < 6; j++) {
+        for (int j = 0; j < wide; j++) {
             vector from[6];
 #pragma GCC unroll 6
-            for (int i = 0; i < 6; i++)
-                from[i] = *(const vector *)(sums + (6 * i + j) * p->tap_m + half);
-            NAME(transform_back)(4, from, t[j]);
+            for (int i = 0; i < wide; i++)
+                from[i] = *(const vector *)(sums + (wide * i + j) * p->tap_m + half);
+            NAME(transform_back)(n, n, from, t[j]);
         }
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            vector from[6] = {t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i]}, y[4], *to = (vector *)(lines[i] + 4 * half);
-            NAME(transform_back)(4, from, y);
-            vector e0 = INTERLEAVE(y[0], y[2], LOWER), e1 = INTERLEAVE(y[0], y[2], UPPER);
-            vector o0 = INTERLEAVE(y[1], y[3], LOWER), o1 = INTERLEAVE(y[1], y[3], UPPER);
-            to[0] = INTERLEAVE(e0, o0, LOWER);
-            to[1] = INTERLEAVE(e0, o0, UPPER);
-            to[2] = INTERLEAVE(e1, o1, LOWER);
-            to[3] = INTERLEAVE(e1, o1, UPPER);
+        for (int i = 0; i < n; i++) {
+            vector from[6], y[4], *to = (vector *)(lines[i] + n * half);
+#pragma GCC unroll 6
+            for (int j = 0; j < wide; j++)
+                from[j] = t[j][i];
+            NAME(transform_back)(n, n, from, y);
+            vector low = INTERLEAVE(y[0], y[n / 2], LOWER), high = INTERLEAVE(y[0], y[n / 2], UPPER);
+            if (n == 2) {
+                to[0] = low, to[1] = high;
+                continue;
+            }
+            vector odd_low = INTERLEAVE(y[1], y[n - 1], LOWER), odd_high = INTERLEAVE(y[1], y[n - 1], UPPER);
+            to[0] = INTERLEAVE(low, odd_low, LOWER);
+            to[1] = INTERLEAVE(low, odd_low, UPPER);
+            to[2] = INTERLEAVE(high, odd_high, LOWER);
+            to[3] = INTERLEAVE(high, odd_high, UPPER);
         }
     }
     real bias = f->bias ? f->bias[m] : 0;
     for (int64_t k = 0; k < found; k++) {
-        int64_t row = 4 * s[k].row, column = 4 * s[k].column, n = smaller(4 * s[k].length, f->Q - column);
+        int64_t row = n * s[k].row, column = n * s[k].column, length = smaller(n * s[k].length, f->Q - column);
         real *y = f->y + ((s[k].n * f->M + m) * f->P + row) * f->Q + column;
-        for (int64_t i = 0; i < smaller(4, f->P - row); i++)
-            NAME(write_row)(lines[i] + 4 * s[k].at, y + i * f->Q, n, 1, bias, f->relu);
+        for (int64_t i = 0; i < smaller(n, f->P - row); i++)
+            NAME(write_row)(lines[i] + n * s[k].at, y + i * f->Q, length, 1, bias, f->relu);
     }
+}
+
+static __attribute__((noinline)) void NAME(write_tiles)(
+    const filtering *f, const plan *p, int64_t m, const stretch *s, int64_t found, const real *sums)
+{
+    if (f->tile == 2)
+        NAME(write_tiles_of)(2, f, p, m, s, found, sums);
+    else
+        NAME(write_tiles_of)(4, f, p, m, s, found, sums);
 }
 
 /* A block: filter panels m0 .. m1 - 1, whose transforms begin at u, and tile panels t0 .. t1 - 1, theirs at v. */
 static void NAME(filter_block)(
     const filtering *f, const plan *p, int64_t m0, int64_t m1, const real *u, int64_t t0, int64_t t1, const real *v, real *sums)
 {
-    int64_t blocks = ceil_div(f->C, KC), most = ceil_div(f->C, larger(1, blocks)), size = p->mr * NR;
-    for (int tap = 0; tap < TAPS; tap++)
+    /* Sums of few channels, added apart, round less: that keeps n = 2 as accurate as the plain kernel. */
+    int64_t blocks = ceil_div(f->C, f->tile == 2 ? KC / 3 : KC), most = ceil_div(f->C, larger(1, blocks)), size = p->mr * NR;
+    for (int tap = 0; tap < p->taps; tap++)
         for (int64_t c = 0; c < f->C; c += most) {
             int64_t kc = smaller(most, f->C - c);
             for (int64_t t = t0; t < t1; t++)
@@ -291,27 +335,35 @@ static int NAME(filter)(const filtering *f, real *scratch, int threads)
     return !wild;
 }
 
-/* The costs in multiply-adds, as measured with AVX-512 on an AMD Zen 5. A channel of a tile costs its transform, a channel of
- * a filter likewise; the plain kernel too does more for a pixel's channel than to multiply. The weight gradient fills up
- * its panels of channels. */
-int NAME(winograd_pays)(const conv2d_geometry *g, int kind)
+/* The costs in multiply-adds, as measured with AVX-512 on an AMD Zen 5: of a tile's channel at each tap, likewise of a filter's;
+ * the plain kernel too does more for a pixel's channel than to multiply. The weight gradient fills up its panels of channels. */
+int NAME(winograd_tile)(const conv2d_geometry *g, int kind, int most)
 {
-    enum { TILE = 36 * 43, FILTER = 460, PIXEL = 90, FEWEST = 8 };
+    enum { WEIGHT = 13, PIXEL = 90, FEWEST = 8 };
     if (g->R != 3 || g->S != 3 || g->stride_h != 1 || g->stride_w != 1 || g->dilation_h != 1 || g->dilation_w != 1 || g->G != 1
         || g->C < FEWEST || g->K < FEWEST)
         return 0;
     int64_t height = kind == 1 ? g->H : g->P, width = kind == 1 ? g->W : g->Q, pixels = g->N * height * width;
-    int64_t tiles = g->N * ceil_div(height, 4) * ceil_div(width, 4), columns = kind == 2 ? round_up(g->C, NR) : g->C;
-    int64_t plain = pixels * (9 * columns * g->K + PIXEL * (columns + g->K));
-    return tiles * (36 * columns * g->K + TILE * (columns + g->K)) + FILTER * g->C * g->K < plain;
+    int64_t columns = kind == 2 ? round_up(g->C, NR) : g->C, best = pixels * (9 * columns * g->K + PIXEL * (columns + g->K));
+    int64_t tap = kind == 2 ? 43 : 36;
+    int tile = 0;
+    for (int n = 2; n <= most; n += 2) {
+        int64_t tiles = g->N * ceil_div(height, n) * ceil_div(width, n), taps = (n + 2) * (n + 2);
+        int64_t cost = taps * (tiles * (columns * g->K + tap * (columns + g->K)) + WEIGHT * g->C * g->K);
+        if (cost < best) {
+            best = cost;
+            tile = n;
+        }
+    }
+    return tile;
 }
 
-static filtering NAME(filtering_of)(const conv2d_geometry *g, int gradient)
+static filtering NAME(filtering_of)(int tile, const conv2d_geometry *g, int gradient)
 {
     if (gradient)
-        return (filtering){.N = g->N, .C = g->K, .M = g->C, .H = g->P, .W = g->Q, .P = g->H, .Q = g->W, .top = 2 - g->top,
+        return (filtering){.N = g->N, .tile = tile, .C = g->K, .M = g->C, .H = g->P, .W = g->Q, .P = g->H, .Q = g->W, .top = 2 - g->top,
                            .left = 2 - g->left, .w_m = 9, .w_c = g->C * 9, .turned = 1};
-    return (filtering){.N = g->N, .C = g->C, .M = g->K, .H = g->H, .W = g->W, .P = g->P, .Q = g->Q, .top = g->top,
+    return (filtering){.N = g->N, .tile = tile, .C = g->C, .M = g->K, .H = g->H, .W = g->W, .P = g->P, .Q = g->Q, .top = g->top,
                        .left = g->left, .w_m = g->C * 9, .w_c = 9};
 }
 
@@ -325,31 +377,31 @@ static int64_t NAME(filter_scratch)(filtering f, int threads)
     return most * REAL_BYTES + 4096;
 }
 
-int64_t NAME(winograd_conv2d_scratch)(const conv2d_geometry *g, void *taps, int terms, int threads)
+int64_t NAME(winograd_conv2d_scratch)(int tile, const conv2d_geometry *g, void *taps, int terms, int threads)
 {
-    return larger(NAME(filter_scratch)(NAME(filtering_of)(g, 0), threads), NAME(conv2d_scratch)(g, taps, terms, threads));
+    return larger(NAME(filter_scratch)(NAME(filtering_of)(tile, g, 0), threads), NAME(conv2d_scratch)(g, taps, terms, threads));
 }
 
 void NAME(winograd_conv2d)(
-    const real *x, const real *weight, const real *bias, const conv2d_geometry *g, int relu, real *out, int terms,
+    int tile, const real *x, const real *weight, const real *bias, const conv2d_geometry *g, int relu, real *out, int terms,
     void *scratch, int threads)
 {
-    filtering f = NAME(filtering_of)(g, 0);
+    filtering f = NAME(filtering_of)(tile, g, 0);
     f.x = x, f.w = weight, f.bias = bias, f.relu = relu, f.y = out;
     if (!NAME(filter)(&f, scratch, threads))
         NAME(conv2d)(x, weight, bias, g, relu, out, terms, scratch, threads);
 }
 
-int64_t NAME(winograd_conv2d_input_grad_scratch)(const conv2d_geometry *g, void *taps, int terms, int threads)
+int64_t NAME(winograd_conv2d_input_grad_scratch)(int tile, const conv2d_geometry *g, void *taps, int terms, int threads)
 {
-    return larger(NAME(filter_scratch)(NAME(filtering_of)(g, 1), threads),
+    return larger(NAME(filter_scratch)(NAME(filtering_of)(tile, g, 1), threads),
                   NAME(conv2d_input_grad_scratch)(g, taps, terms, threads));
 }
 
 void NAME(winograd_conv2d_input_grad)(
-    const real *dy, const real *weight, const conv2d_geometry *g, real *out, int terms, void *scratch, int threads)
+    int tile, const real *dy, const real *weight, const conv2d_geometry *g, real *out, int terms, void *scratch, int threads)
 {
-    filtering f = NAME(filtering_of)(g, 1);
+    filtering f = NAME(filtering_of)(tile, g, 1);
     f.x = dy, f.w = weight, f.y = out;
     if (!NAME(filter)(&f, scratch, threads))
         NAME(conv2d_input_grad)(dy, weight, g, out, terms, scratch, threads);

@@ -166,9 +166,9 @@ def set_precision(level: str) -> None:
 
     Inputs, outputs and sums are float32 at every level. Infinities, NaN and numbers whose products would leave
     2**-96 .. 2**96 are multiplied as at "highest". The C backend uses a level where it is faster: with AMX
-    "high" and "medium", with AVX512-BF16 "medium"; without AMX both compute most 3x3 convolutions, of float64 too, by
-    Winograd's minimal filtering, with relative errors of about 2**-20 of the largest numbers around. The rest, and the NumPy
-    backend, is at "highest".
+    "high" and "medium", with AVX512-BF16 "medium". Without AMX most 3x3 convolutions, of float64 too, run by Winograd's
+    minimal filtering: at "highest" with 2x2 outputs, which is as accurate as the plain sum; below with 4x4, with relative
+    errors of about 2**-20 of the largest numbers around. The rest, and the NumPy backend, is at "highest".
     """
     check(level in PRECISIONS, f"set_precision: level is {level!r}: it must be one of {', '.join(PRECISIONS)}")
     global _precision

@@ -66,10 +66,10 @@ class C(Reference):
         """The kernels that are native; the others are the reference's."""
         return frozenset(name for name, method in vars(C).items() if hasattr(method, "is_native"))
 
-    def _winograd_and_terms(self) -> tuple[bool, int]:
-        """For the precision in force whether convolutions may take minimal filtering, which AMX outruns, and the terms."""
+    def _tile_and_terms(self) -> tuple[int, int]:
+        """For the precision in force the largest tile of minimal filtering, which AMX outruns, and the terms."""
         level = get_precision()
-        return level != "highest" and not self.terms["high"], self.terms[level]
+        return 0 if self.terms["high"] else 2 if level == "highest" else 4, self.terms[level]
 
     # Element by element
 
@@ -161,8 +161,8 @@ class C(Reference):
     ) -> None:
         if not out.size:
             return
-        (winograd, terms), threads = self._winograd_and_terms(), _Threads.number
-        run, room = k.conv2d_way("conv2d", geometry, winograd, terms, threads)
+        (tile, terms), threads = self._tile_and_terms(), _Threads.number
+        run, room = k.conv2d_way("conv2d", geometry, tile, terms, threads)
         run(
             k.p(x), k.p(weight), k.p(bias), k.conv2d_geometry(geometry), relu, k.p(out), terms, k.scratch(room), threads
         )
@@ -171,14 +171,14 @@ class C(Reference):
     def conv2d_input_grad(self, k: Any, dy: Array, weight: Array, geometry: sizes.Conv2d, out: Array) -> None:
         if not out.size:
             return
-        (winograd, terms), threads = self._winograd_and_terms(), _Threads.number
-        run, room = k.conv2d_way("conv2d_input_grad", geometry, winograd, terms, threads)
+        (tile, terms), threads = self._tile_and_terms(), _Threads.number
+        run, room = k.conv2d_way("conv2d_input_grad", geometry, tile, terms, threads)
         run(k.p(dy), k.p(weight), k.conv2d_geometry(geometry), k.p(out), terms, k.scratch(room), threads)
 
     @kernel("out")
     def conv2d_weight_grad(self, k: Any, dy: Array, x: Array, geometry: sizes.Conv2d, out: Array) -> None:
-        (winograd, terms), threads = self._winograd_and_terms(), _Threads.number
-        run, room = k.conv2d_way("conv2d_weight_grad", geometry, winograd, terms, threads)
+        (tile, terms), threads = self._tile_and_terms(), _Threads.number
+        run, room = k.conv2d_way("conv2d_weight_grad", geometry, tile, terms, threads)
         run(k.p(dy), k.p(x), k.conv2d_geometry(geometry), k.p(out), terms, k.scratch(room), threads)
 
     @kernel("out")

@@ -37,7 +37,7 @@ REMEDY = (
     "or in the Linux of WSL)"
 )
 CONVOLUTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
-"""The kinds of `winograd_pays`, in its order."""
+"""The kinds of `winograd_tile`, in its order."""
 MOST_THREADS = 1024
 """OpenMP ends the process where the system refuses it a thread."""
 OPENMP_REMEDY = (
@@ -185,16 +185,17 @@ class Kernels:
     def _batch_norm_layout(self, *values: int) -> Any:
         return self._ffi.new("batch_norm_layout *", values)
 
-    def _conv2d_way(self, name: str, g: sizes.Conv2d, winograd: bool, terms: int, threads: int) -> tuple[Any, int]:
+    def _conv2d_way(self, name: str, g: sizes.Conv2d, most: int, terms: int, threads: int) -> tuple[Any, int]:
         """The kernel for a convolution or one of its gradients, and its bytes of scratch.
 
-        winograd: whether minimal filtering computes where it pays.
+        most: minimal filtering computes where it pays, with tiles of at most so many outputs a side.
         """
-        geometry, kind = self.conv2d_geometry(g), CONVOLUTIONS.index(name)
-        if winograd and self.winograd_pays(geometry, kind):
-            name = "winograd_" + name
-        taps = self._ffi.new("int64_t[]", g.R + g.S + g.R * g.S)
-        return getattr(self, name), int(getattr(self, name + "_scratch")(geometry, taps, terms, threads))
+        geometry, taps = self.conv2d_geometry(g), self._ffi.new("int64_t[]", g.R + g.S + g.R * g.S)
+        run, scratch = getattr(self, name), getattr(self, name + "_scratch")
+        if tile := most and self.winograd_tile(geometry, CONVOLUTIONS.index(name), most):
+            run = functools.partial(getattr(self, "winograd_" + name), tile)
+            scratch = functools.partial(getattr(self, f"winograd_{name}_scratch"), tile)
+        return run, int(scratch(geometry, taps, terms, threads))
 
     def _offsets(self, shape: sizes.Shape, a: _Batch, b: _Batch, out: _Batch, size: int) -> Any:
         """For each member of a batch of this shape the offset in each operand, in elements of `size` bytes."""

@@ -43,7 +43,7 @@ static void NAME(convolve)(const conv2d_geometry *g, const real *x, const real *
 
 typedef struct {
     conv2d_geometry g;
-    int which, bias, relu, terms, winograd;
+    int which, bias, relu, terms, winograd; /* the tile of minimal filtering, 0: the plain kernel */
 } NAME(convolution_case);
 
 static void NAME(tell)(const conv2d_geometry *g, int terms)
@@ -59,16 +59,16 @@ static void NAME(filter_minimally)(
     const NAME(convolution_case) *c, const conv2d_geometry *g, const real *x, const real *w, const real *bias, const real *y,
     real *out, void *taps)
 {
-    CALL(winograd_pays)(g, c->which == TO_Y ? 0 : c->which == TO_X ? 1 : 2);
+    CALL(winograd_tile)(g, c->which == TO_Y ? 0 : c->which == TO_X ? 1 : 2, c->winograd);
     if (c->which == TO_Y) {
-        void *room = scratch(CALL(winograd_conv2d_scratch)(g, taps, c->terms, threads));
-        CALL(winograd_conv2d)(x, w, bias, g, c->relu, out, c->terms, room, threads);
+        void *room = scratch(CALL(winograd_conv2d_scratch)(c->winograd, g, taps, c->terms, threads));
+        CALL(winograd_conv2d)(c->winograd, x, w, bias, g, c->relu, out, c->terms, room, threads);
     } else if (c->which == TO_X) {
-        void *room = scratch(CALL(winograd_conv2d_input_grad_scratch)(g, taps, c->terms, threads));
-        CALL(winograd_conv2d_input_grad)(y, w, g, out, c->terms, room, threads);
+        void *room = scratch(CALL(winograd_conv2d_input_grad_scratch)(c->winograd, g, taps, c->terms, threads));
+        CALL(winograd_conv2d_input_grad)(c->winograd, y, w, g, out, c->terms, room, threads);
     } else {
-        void *room = scratch(CALL(winograd_conv2d_weight_grad_scratch)(g, taps, c->terms, threads));
-        CALL(winograd_conv2d_weight_grad)(y, x, g, out, c->terms, room, threads);
+        void *room = scratch(CALL(winograd_conv2d_weight_grad_scratch)(c->winograd, g, taps, c->terms, threads));
+        CALL(winograd_conv2d_weight_grad)(c->winograd, y, x, g, out, c->terms, room, threads);
     }
 }
 
@@ -209,11 +209,13 @@ void NAME(convolutions)(void)
         for (c.which = TO_Y; c.which <= TO_WEIGHT; c.which++)
             RUN_FOR_TERMS(NAME(check_convolution), &c)
         if (g.R == 3 && g.S == 3 && g.G == 1 && g.stride_h * g.stride_w * g.dilation_h * g.dilation_w == 1) {
-            c = (NAME(convolution_case)){g, TO_Y, 1, 1, 0, 1};
-            run(NAME(check_convolution), &c);
-            c.bias = c.relu = 0;
-            for (c.which = TO_Y; c.which <= TO_WEIGHT; c.which++)
+            for (int tile = 2; tile <= 4; tile += 2) {
+                c = (NAME(convolution_case)){g, TO_Y, 1, 1, 0, tile};
                 run(NAME(check_convolution), &c);
+                c.bias = c.relu = 0;
+                for (c.which = TO_Y; c.which <= TO_WEIGHT; c.which++)
+                    run(NAME(check_convolution), &c);
+            }
             c.winograd = 0;
         }
         if (g.K <= 100) {
@@ -223,7 +225,7 @@ void NAME(convolutions)(void)
         if (i == 2) { /* no image at all: the gradient of the weight is 0 */
             c.g.N = g.N = 0, c.which = TO_WEIGHT;
             run(NAME(check_convolution), &c);
-            c.winograd = 1;
+            c.winograd = 4;
             run(NAME(check_convolution), &c);
             run(NAME(check_im2col), &g);
             run(NAME(check_col2im), &g);
