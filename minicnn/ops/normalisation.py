@@ -140,7 +140,8 @@ def batch_norm(
         mean, var = _constant(x, 0.0), _constant(x, 1.0)  # an empty batch: nothing to normalise, and statistics stay
     else:
         mean, var = floating("batch_norm", x, running_mean.detach(), running_var.detach())[1:]  # type: ignore[union-attr]
-    invstd = power(var + eps, -0.5)
+    # Rounded once: where all variances are alike, as in a new network, every layer's rounding points the same way.
+    invstd = power(var.astype(np.float64) + eps, -0.5).astype(x.dtype)
     return _batch_norm(
         x, scale, shift, residual, mean, invstd, training=bool(training), eps=float(eps), relu=bool(relu)
     )
