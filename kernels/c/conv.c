@@ -76,9 +76,18 @@ void NAME(conv2d)(
     NAME(correlate)(&c, (char *)scratch + NAME(tap_bytes)(g), threads);
 }
 
+/* Whether every window is the whole image: then the input gradient is a product of dy (N, K) and the weights (K, C*R*S). */
+static int NAME(sees_all)(const conv2d_geometry *g)
+{
+    return g->P * g->Q == 1 && g->R == g->H && g->S == g->W && g->top == 0 && g->left == 0 && g->dilation_h == 1
+           && g->dilation_w == 1 && g->G == 1;
+}
+
 int64_t NAME(conv2d_input_grad_scratch)(const conv2d_geometry *g, void *taps, int terms, int threads)
 {
     int64_t most = 0;
+    if (NAME(sees_all)(g))
+        return NAME(matmul_scratch)(1, g->N, g->K, g->C * g->R * g->S, terms, threads);
     for (int64_t h = 0; h < smaller(g->stride_h, g->H); h++)
         for (int64_t w = 0; w < smaller(g->stride_w, g->W); w++) {
             correlation c = NAME(input_phase)(g, h, w, taps);
@@ -92,6 +101,11 @@ int64_t NAME(conv2d_input_grad_scratch)(const conv2d_geometry *g, void *taps, in
 void NAME(conv2d_input_grad)(
     const real *dy, const real *weight, const conv2d_geometry *g, real *out, int terms, void *scratch, int threads)
 {
+    if (NAME(sees_all)(g)) {
+        int64_t size = g->C * g->R * g->S;
+        NAME(matmul)(dy, weight, out, 1, NULL, g->N, g->K, size, g->K, 1, size, 1, terms, scratch, threads);
+        return;
+    }
     for (int64_t h = 0; h < smaller(g->stride_h, g->H); h++)
         for (int64_t w = 0; w < smaller(g->stride_w, g->W); w++) {
             correlation c = NAME(input_phase)(g, h, w, scratch);
