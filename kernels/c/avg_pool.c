@@ -6,6 +6,42 @@
 
 #include "pool.h"
 
+/* Windows of the usual sizes take a plane in spans of columns, in vectors; the others go one output after the other. */
+#define WINDOW 16
+
+static int NAME(usual)(const pool2d_geometry *g)
+{
+    return g->R <= WINDOW && g->S <= WINDOW && g->stride_w <= STRIDES && g->Q > 2;
+}
+
+/* line[q] = from[q*step]: with `step` known the compiler makes vectors and shuffles of it. */
+INLINE void NAME(every)(const real *from, int64_t step, int64_t n, real *line)
+{
+    for (int64_t q = 0; q < n; q++)
+        line[q] = from[q * step];
+}
+
+/* phases[v][i]: column first + i*step + v of a line of W pixels, 0 outside of it. */
+static void NAME(split)(
+    const real *line, int64_t W, int64_t first, int64_t step, int64_t n, real phases[][SPAN + WINDOW])
+{
+    for (int64_t v = 0; v < step; v++) {
+        int64_t at = first + v;
+        int64_t low = smaller(n, at < 0 ? ceil_div(-at, step) : 0);
+        int64_t high = larger(low, smaller(n, at < W ? (W - 1 - at) / step + 1 : 0));
+        for (int64_t i = 0; i < low; i++)
+            phases[v][i] = 0;
+        if (step == 1)
+            NAME(every)(line + at + low, 1, high - low, phases[v] + low);
+        else if (step == 2)
+            NAME(every)(line + at + 2 * low, 2, high - low, phases[v] + low);
+        else
+            NAME(every)(line + at + step * low, step, high - low, phases[v] + low);
+        for (int64_t i = high; i < n; i++)
+            phases[v][i] = 0;
+    }
+}
+
 /* Pixels of the window at a place, in the padded map or in the map alone. */
 static int64_t NAME(counted)(int64_t place, int64_t stride, int64_t before, int64_t after, int64_t size, int64_t window, int pad)
 {
@@ -53,7 +89,7 @@ static void NAME(avg_pool_span)(const real *plane, const pool2d_geometry *g, int
         for (int64_t r = r0 + 1; r < r1; r++)
             for (int64_t i = 0; i < width; i++)
                 row[i] += from[r * g->W + i];
-        NAME(split)(row, larger(0, width), first - low, step, whole + (S - 1) / step, 0, phases);
+        NAME(split)(row, larger(0, width), first - low, step, whole + (S - 1) / step, phases);
         if (S == 3 && step == 1)
             NAME(add_taps)(phases, 3, 1, whole, sums);
         else if (S == 2 && step == 2)
@@ -185,6 +221,18 @@ void NAME(avg_pool2d)(const real *x, const pool2d_geometry *g, real *out, int th
     }
 }
 
+/* The gradient: pixel column i*stride + v of the padded row gets something from the windows i - j whose tap j*stride + v lies on
+ * it: for each v the windows' numbers are added up in vectors, and then interleaved. */
+
+/* The windows along an axis that lie on a pixel: low .. high - 1. */
+static void NAME(covering)(
+    int64_t pixel, int64_t before, int64_t window, int64_t stride, int64_t places, int64_t *low, int64_t *high)
+{
+    int64_t at = pixel + before;
+    *low = at < window ? 0 : (at - window) / stride + 1;
+    *high = smaller(places, at / stride + 1);
+}
+
 /* What the windows, whose shares are in `row`, give to column v of each stride. */
 INLINE void NAME(spread_taps)(const real *row, int64_t v, int64_t S, int64_t step, int64_t n, real *sums)
 {
@@ -203,6 +251,7 @@ static void NAME(avg_grad_span)(const real *dy, const pool2d_geometry *g, int64_
     int64_t S = g->S, step = g->stride_w, reach = (S - 1) / step, low, high;
     int64_t q0 = larger(0, i0 - reach), width = smaller(g->Q, i0 + n) - q0;
     real row[SPAN + WINDOW] = {0}, share[SPAN + WINDOW], sums[STRIDES][SPAN];
+    const real *columns[STRIDES] = {sums[0], sums[1], sums[2], sums[3]};
     for (int64_t i = 0; i < width; i++)
         share[i] = (real)NAME(columns_counted)(g, q0 + i);
     for (int64_t h = 0; h < g->H; h++) {
@@ -223,7 +272,7 @@ static void NAME(avg_grad_span)(const real *dy, const pool2d_geometry *g, int64_
                     memcpy(sums[v], row + reach, (size_t)n * REAL_BYTES);
                 else
                     NAME(spread_taps)(row, v, S, step, n, sums[v]);
-        NAME(interleave)(sums, i0 * step, n, step, g->left, g->W, dx + h * g->W);
+        NAME(interleave)(columns, i0 * step, n, step, g->left, g->W, dx + h * g->W);
     }
 }
 

@@ -5,19 +5,14 @@
 #include "twice.h"
 #else
 
+#include "vector.h"
+
 /* A channel is added up in ROWS vectors of `real`, for STRETCH numbers at most; what these give is added up in double, still
  * one for each lane, so that the lanes meet only once a channel. */
-#define LANES (VECTOR_BYTES / REAL_BYTES)
 #define ROWS 4
 #define STRETCH (16 * ROWS * LANES)
 
-#define vector NAME(vector)
-#define choice NAME(choice)
 #define affine NAME(affine)
-#define unaligned NAME(unaligned)
-typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
-typedef real unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BYTES), may_alias));
-typedef integer choice __attribute__((vector_size(VECTOR_BYTES)));
 
 /* A channel's map x -> (x - centre)*slope + base. */
 typedef struct {

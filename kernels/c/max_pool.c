@@ -6,76 +6,150 @@
 
 #include "pool.h"
 
-/* The largest number under each of n windows' S taps along a row, and which tap it was; `starts` are the first on a pixel.
- * n is a multiple of 16: no remainder, and no branch that depends on the data. */
-INLINE void NAME(max_taps)(
-    real phases[][SPAN + WINDOW], const integer *starts, int64_t S, int64_t step, int64_t n, real *best, integer *tap)
+/* A plane is taken in blocks of windows. Its pixels, with the padding, are dealt out by phase: row modulo stride_h, column modulo
+ * stride_w. In each phase the windows of a row lie a place apart, and a tap lies as far from the place of its window as from any
+ * other's: so a block is one long row for every tap, however narrow the map is. The gradient goes the same way back. */
+#define PLACES 512
+#define STEP 3
+#define PHASES (STEP * STEP)
+#define ROOM (PLACES + 144)
+
+/* rows x columns places, so many more that the windows reach, and the places in a row of all. */
+typedef struct {
+    int64_t rows, columns, reach_h, reach_w, pitch;
+} NAME(block);
+
+#define block NAME(block)
+
+/* Blocks for a plane of P x Q places; without rows where the windows do not suit. */
+static block NAME(make_block)(const pool2d_geometry *g, int64_t P, int64_t Q)
 {
-    for (int64_t q = 0; q < n; q += 16)
-        for (int64_t i = q; i < q + 16; i++) {
-            real most = -(real)INFINITY;
-            integer which = starts[i];
-            for (int64_t s = 0; s < S; s++) {
-                real v = phases[s % step][i + s / step];
-                int better = (v > most) | (v != v);
-                most = better ? v : most;
-                which = better ? (integer)s : which;
-            }
-            best[i] = most;
-            tap[i] = which;
-        }
+    block b = {.reach_h = (g->R - 1) / g->stride_h, .reach_w = (g->S - 1) / g->stride_w};
+    b.columns = smaller(Q, PLACES / (b.reach_h + 1) - b.reach_w);
+    b.pitch = b.columns + b.reach_w;
+    if (b.columns > 0 && g->Q > 2 && g->stride_h <= STEP && g->stride_w <= STEP)
+        b.rows = smaller(P, PLACES / b.pitch - b.reach_h);
+    return b;
 }
 
-/* Rows r0 .. r1 - 1 of a window put together, from the ring of rows `best` and `tap`, whose row r of it is (h + r) % R. */
-INLINE void NAME(max_rows)(
-    real best[][SPAN], integer tap[][SPAN], int64_t h, int64_t r0, int64_t r1, int64_t R, int64_t S, int64_t n, real *out,
-    int32_t *indices)
+/* to[v][j] = from[j*step + v] for j < n; whole vectors are read and written. */
+static void NAME(deal)(const real *from, int64_t step, int64_t n, real *const *to)
 {
-    real most[SPAN];
-    integer which[SPAN];
-    int64_t whole = round_up(n, 16);
-    for (int64_t r = r0; r < r1; r++) {
-        const real *row = best[(h + r) % R];
-        const integer *taps = tap[(h + r) % R], first = (integer)(r * S);
-        for (int64_t q = 0; q < whole; q += 16)
-            for (int64_t i = q; i < q + 16; i++) {
-                int better = (r == r0) | (row[i] > most[i]) | (row[i] != row[i]);
-                most[i] = better ? row[i] : most[i];
-                which[i] = better ? first + taps[i] : which[i];
-            }
+    if (step == 1)
+        for (int64_t j = 0; j < n; j += LANES)
+            *(unaligned *)(to[0] + j) = *(const unaligned *)(from + j);
+    else if (step == 2)
+        for (int64_t j = 0; j < n; j += LANES) {
+            vector first = *(const unaligned *)(from + 2 * j), second = *(const unaligned *)(from + 2 * j + LANES);
+            *(unaligned *)(to[0] + j) = SHUFFLE(first, second, EVEN);
+            *(unaligned *)(to[1] + j) = SHUFFLE(first, second, ODD);
+        }
+    else
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t v = 0; v < step; v++)
+                to[v][j] = from[j * step + v];
+}
+
+/* The pixels under `rows` rows of windows from (p0, q0) on, by phase; the padding is -infinity. There are `before` numbers in
+ * front of the plane and `after` behind it. */
+static void NAME(deal_out)(
+    const real *plane, int64_t before, int64_t after, const pool2d_geometry *g, const block *b, int64_t p0, int64_t rows,
+    int64_t q0, real phases[][ROOM])
+{
+    int64_t step = g->stride_w, first = q0 * step - g->left, length = step * round_up(b->pitch, LANES);
+    int64_t lines = (rows + b->reach_h) * g->stride_h, low[STEP], high[STEP];
+    for (int64_t v = 0; v < step; v++) {
+        low[v] = smaller(b->pitch, first + v < 0 ? ceil_div(-first - v, step) : 0);
+        high[v] = larger(low[v], smaller(b->pitch, first + v < g->W ? (g->W - 1 - first - v) / step + 1 : 0));
     }
-    for (int64_t i = 0; i < n; i++) {
-        out[i] = most[i];
-        indices[i] = (int32_t)which[i];
+    /* In each phase the rows go down: what a whole vector overwrites is the beginning of the next. */
+    for (int64_t line = 0; line < lines; line++) {
+        int64_t h = p0 * g->stride_h - g->top + line, at = h * g->W + first, exists = h >= 0 && h < g->H;
+        real *to[STEP], copy[STEP * ROOM];
+        for (int64_t v = 0; v < step; v++)
+            to[v] = phases[line % g->stride_h * step + v] + line / g->stride_h * b->pitch;
+        const real *from = plane + at;
+        if (exists && (at < -before || at + length > g->H * g->W + after)) {
+            for (int64_t i = larger(0, -first); i < smaller(length, g->W - first); i++)
+                copy[i] = from[i];
+            from = copy;
+        }
+        if (exists)
+            NAME(deal)(from, step, b->pitch, to);
+        for (int64_t v = 0; v < step; v++) {
+            int64_t begin = exists ? low[v] : b->pitch, end = exists ? high[v] : b->pitch;
+            for (int64_t j = 0; j < begin; j++)
+                to[v][j] = -(real)INFINITY;
+            for (int64_t j = end; j < b->pitch; j++)
+                to[v][j] = -(real)INFINITY;
+        }
     }
 }
 
-/* Columns q0 .. q0 + n - 1 of the outputs of a plane. */
-static void NAME(max_pool_span)(
-    const real *plane, const pool2d_geometry *g, int64_t q0, int64_t n, real *out, int32_t *indices)
+/* The largest of `count` numbers for each of n windows, number k at rows[k % step][i + k/step * pitch], and which it was: the
+ * first, or the last NaN. Where `taps` has the tap of such a number, which = k*scale + that, else k. */
+INLINE void NAME(largest)(
+    real rows[][ROOM], integer taps[][ROOM], int64_t count, int64_t step, int64_t pitch, int64_t scale, int64_t n,
+    real *best, integer *which)
 {
-    real best[WINDOW][SPAN], phases[STRIDES][SPAN + WINDOW];
-    integer tap[WINDOW][SPAN], starts[SPAN];
-    int64_t S = g->S, step = g->stride_w, first = q0 * step - g->left, whole = round_up(n, 16), done = 0;
-    for (int64_t i = 0; i < whole; i++)
-        starts[i] = (integer)larger(0, -(first + i * step));
-    for (int64_t p = 0; p < g->P; p++) {
-        int64_t r0, r1, h = p * g->stride_h - g->top;
-        NAME(taps)(p, g->stride_h, g->top, g->H, g->R, &r0, &r1);
-        for (done = larger(done, h + r0); done < h + r1; done++) {
-            real *to = best[done % g->R];
-            integer *which = tap[done % g->R];
-            NAME(split)(plane + done * g->W, g->W, first, step, whole + (S - 1) / step, -(real)INFINITY, phases);
-            if (S == 3 && step == 1)
-                NAME(max_taps)(phases, starts, 3, 1, whole, to, which);
-            else if (S == 3 && step == 2)
-                NAME(max_taps)(phases, starts, 3, 2, whole, to, which);
-            else if (S == 2 && step == 2)
-                NAME(max_taps)(phases, starts, 2, 2, whole, to, which);
-            else
-                NAME(max_taps)(phases, starts, S, step, whole, to, which);
+    for (int64_t i = 0; i < n; i += LANES) {
+        vector most = (vector){0} - (real)INFINITY;
+        choice tap = {0};
+        for (int64_t k = 0; k < count; k++) {
+            int64_t at = i + k / step * pitch;
+            vector v = *(const unaligned *)(rows[k % step] + at);
+            choice t = (choice){0} + (integer)(k * scale), better = (v > most) | (v != v);
+            if (taps)
+                t += (choice) * (const unaligned *)(taps[k % step] + at);
+            most = (vector)((better & (choice)v) | (~better & (choice)most));
+            tap = (better & t) | (~better & tap);
         }
-        NAME(max_rows)(best, tap, h, r0, r1, g->R, S, n, out + p * g->Q + q0, indices + p * g->Q + q0);
+        *(unaligned *)(best + i) = most;
+        *(unaligned *)(which + i) = (vector)tap;
+    }
+}
+
+/* The largest number under each of n windows, and which tap it was: first along the rows, then of these. */
+INLINE void NAME(max_windows)(
+    real phases[][ROOM], int64_t R, int64_t S, int64_t stride_h, int64_t stride_w, int64_t pitch, int64_t n, real *best,
+    integer *tap)
+{
+    real rows[STEP][ROOM];
+    integer taps[STEP][ROOM];
+    for (int64_t a = 0; a < smaller(R, stride_h); a++)
+        NAME(largest)(phases + a * stride_w, NULL, S, stride_w, 1, 1, n + (R - 1 - a) / stride_h * pitch, rows[a], taps[a]);
+    NAME(largest)(rows, taps, R, stride_h, pitch, S, n, best, tap);
+}
+
+/* `rows` x `columns` windows from (p0, q0) on. Where all is -infinity it is the first tap on the map. */
+static void NAME(max_block)(
+    const real *plane, int64_t before, int64_t after, const pool2d_geometry *g, const block *b, int64_t p0, int64_t rows,
+    int64_t q0, int64_t columns, real *out, int32_t *indices)
+{
+    real phases[PHASES][ROOM], best[ROOM];
+    integer tap[ROOM];
+    int64_t n = (rows - 1) * b->pitch + columns;
+    NAME(deal_out)(plane, before, after, g, b, p0, rows, q0, phases);
+    if (g->R == 3 && g->S == 3 && g->stride_h == 2 && g->stride_w == 2)
+        NAME(max_windows)(phases, 3, 3, 2, 2, b->pitch, n, best, tap);
+    else if (g->R == 3 && g->S == 3 && g->stride_h == 1 && g->stride_w == 1)
+        NAME(max_windows)(phases, 3, 3, 1, 1, b->pitch, n, best, tap);
+    else if (g->R == 2 && g->S == 2 && g->stride_h == 2 && g->stride_w == 2)
+        NAME(max_windows)(phases, 2, 2, 2, 2, b->pitch, n, best, tap);
+    else
+        NAME(max_windows)(phases, g->R, g->S, g->stride_h, g->stride_w, b->pitch, n, best, tap);
+    for (int64_t p = 0; p < rows; p++) {
+        int64_t at = (p0 + p) * g->Q + q0, r0, r1, s0, s1;
+        NAME(taps)(p0 + p, g->stride_h, g->top, g->H, g->R, &r0, &r1);
+        int64_t edge = r0 ? columns : smaller(columns, ceil_div(larger(0, g->left - q0 * g->stride_w), g->stride_w));
+        NAME(copy_line)(best + p * b->pitch, out + at, columns);
+        for (int64_t q = 0; q < columns; q++)
+            indices[at + q] = (int32_t)tap[p * b->pitch + q];
+        for (int64_t q = 0; q < edge; q++)
+            if (out[at + q] == -(real)INFINITY) {
+                NAME(taps)(q0 + q, g->stride_w, g->left, g->W, g->S, &s0, &s1);
+                indices[at + q] = (int32_t)(r0 * g->S + s0);
+            }
     }
 }
 
@@ -164,74 +238,99 @@ static void NAME(max_maps)(const real *x, const pool2d_geometry *g, real *out, i
 
 void NAME(max_pool2d)(const real *x, const pool2d_geometry *g, real *out, int32_t *indices, int threads)
 {
-    int64_t spans = ceil_div(g->Q, SPAN), planes = g->N * g->C, lines = planes * g->P;
-    threads = team(threads, lines * g->Q * g->R * g->S, STREAM);
-    if (NAME(around)(g))
+    int64_t planes = g->N * g->C, area = g->H * g->W, places = g->P * g->Q;
+    block b = NAME(make_block)(g, g->P, g->Q);
+    threads = team(threads, planes * places * g->R * g->S, STREAM);
+    if (NAME(around)(g)) {
         NAME(max_maps)(x, g, out, indices, threads);
-    else if (NAME(usual)(g)) {
+        return;
+    }
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-        for (int64_t job = 0; job < planes * spans; job++) {
-            int64_t plane = job / spans, q = job % spans * SPAN, at = plane * g->P * g->Q;
-            NAME(max_pool_span)(x + plane * g->H * g->W, g, q, smaller(SPAN, g->Q - q), out + at, indices + at);
-        }
-    } else {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-        for (int64_t line = 0; line < lines; line++)
-            for (int64_t q = 0, at = line * g->Q; q < g->Q; q++)
-                NAME(max_pool_any)(x + line / g->P * g->H * g->W, g, line % g->P, q, out + at + q, indices + at + q);
+    for (int64_t plane = 0; plane < planes; plane++) {
+        const real *from = x + plane * area;
+        real *to = out + plane * places;
+        int32_t *taps = indices + plane * places;
+        for (int64_t p = 0; b.rows && p < g->P; p += b.rows)
+            for (int64_t q = 0; q < g->Q; q += b.columns)
+                NAME(max_block)(from, plane * area, (planes - 1 - plane) * area, g, &b, p, smaller(b.rows, g->P - p), q,
+                                smaller(b.columns, g->Q - q), to, taps);
+        for (int64_t i = 0; !b.rows && i < places; i++)
+            NAME(max_pool_any)(from, g, i / g->Q, i % g->Q, to + i, taps + i);
     }
 }
 
-/* padded[i] = row[q], q = i + from, 0 where there is no such q; count is a multiple of 16. */
-#define PADDED(kind, nothing, row, Q, from, count, padded) \
-    for (int64_t i_ = 0; i_ < (count); i_++) \
-        padded[i_] = nothing; \
-    for (int64_t q_ = larger(0, from); q_ < smaller(Q, (from) + (count)); q_++) \
-        padded[q_ - (from)] = (kind)(row)[q_];
-
-/* sum += what the taps v, v + step, ... of a row of the window give: dy where it is this tap that the indices name. (A
- * conditional load of dy, rather than a choice between what is loaded and 0, is what gcc 12 makes wrong code of at -O3.) */
-INLINE void NAME(max_grad_taps)(
-    const real *dy, const integer *index, integer tap, int64_t v, int64_t S, int64_t step, int64_t n, real *sum)
+/* sums[i] = what the windows of n places give to phase (a, b): dy where it is this phase's tap that the indices name. */
+INLINE void NAME(max_grad_phase)(
+    const real *dy, const integer *index, int64_t R, int64_t S, int64_t stride_h, int64_t stride_w, int64_t a, int64_t b,
+    const block *l, int64_t n, real *sums)
 {
-    int64_t reach = (S - 1) / step;
-    for (int64_t q = 0; q < n; q += 16)
-        for (int64_t i = q; i < q + 16; i++) {
-            real total = sum[i];
-            for (int64_t s = v; s < S; s += step) {
-                real d = dy[i + reach - s / step];
-                integer t = index[i + reach - s / step];
-                total += t == tap + (integer)s ? d : 0;
+    const int64_t pitch = l->pitch, last = l->reach_h * pitch + l->reach_w;
+    for (int64_t i = 0; i < n; i += LANES) {
+        vector total = {0};
+        for (int64_t r = a; r < R; r += stride_h)
+            for (int64_t s = b; s < S; s += stride_w) {
+                int64_t at = i + last - r / stride_h * pitch - s / stride_w;
+                choice there = (choice) * (const unaligned *)(index + at) == (integer)(r * S + s);
+                total += (vector)(there & (choice) * (const unaligned *)(dy + at));
             }
-            sum[i] = total;
-        }
+        *(unaligned *)(sums + i) = total;
+    }
 }
 
-static void NAME(max_grad_span)(
-    const real *dy, const int32_t *indices, const pool2d_geometry *g, int64_t i0, int64_t n, real *dx)
+/* `rows` x `columns` places of each phase of dx from (i0, j0) on. There are `before` numbers in front of dy and the indices of the
+ * plane, and `after` behind them. */
+static void NAME(max_grad_block)(
+    const real *dy, const int32_t *indices, int64_t before, int64_t after, const pool2d_geometry *g, const block *l, int64_t i0, int64_t rows, int64_t j0,
+    int64_t columns, real *dx)
 {
-    int64_t S = g->S, step = g->stride_w, reach = (S - 1) / step, low, high;
-    for (int64_t h = 0; h < g->H; h++) {
-        real sums[STRIDES][SPAN] = {{0}}, row[SPAN + WINDOW];
-        integer index[SPAN + WINDOW];
-        NAME(covering)(h, g->top, g->R, g->stride_h, g->P, &low, &high);
-        for (int64_t p = low; p < high; p++) {
-            integer tap = (integer)((h + g->top - p * g->stride_h) * S);
-            PADDED(real, 0, dy + p * g->Q, g->Q, i0 - reach, n + reach, row)
-            PADDED(integer, -1, indices + p * g->Q, g->Q, i0 - reach, n + reach, index)
-            if (S == 3 && step == 1)
-                NAME(max_grad_taps)(row, index, tap, 0, 3, 1, n, sums[0]);
-            else if (S == 3 && step == 2) {
-                NAME(max_grad_taps)(row, index, tap, 0, 3, 2, n, sums[0]);
-                NAME(max_grad_taps)(row, index, tap, 1, 3, 2, n, sums[1]);
-            } else if (S == 2 && step == 2) {
-                NAME(max_grad_taps)(row, index, tap, 0, 2, 2, n, sums[0]);
-                NAME(max_grad_taps)(row, index, tap, 1, 2, 2, n, sums[1]);
-            } else
-                for (int64_t v = 0; v < step; v++)
-                    NAME(max_grad_taps)(row, index, tap, v, S, step, n, sums[v]);
-        }
-        NAME(interleave)(sums, i0 * step, n, step, g->left, g->W, dx + h * g->W);
+    real d[ROOM], sums[PHASES][ROOM];
+    integer index[ROOM];
+    int64_t n = (rows - 1) * l->pitch + columns, first = j0 - l->reach_w;
+    int64_t low = larger(0, -first), high = larger(low, smaller(l->pitch, g->Q - first));
+    for (int64_t i = 0; i < rows + l->reach_h; i++) {
+        int64_t p = i0 - l->reach_h + i, at = p * g->Q + first, exists = p >= 0 && p < g->P;
+        real *to = d + i * l->pitch;
+        integer *which = index + i * l->pitch;
+        /* Whole vectors where the arrays go on so far; what is too much belongs to no window or to the next row. */
+        if (exists && at >= -before && at + round_up(l->pitch, LANES) <= g->P * g->Q + after)
+            for (int64_t j = 0; j < l->pitch; j += LANES) {
+                *(unaligned *)(to + j) = *(const unaligned *)(dy + at + j);
+                for (int64_t q = j; q < j + LANES; q++)
+                    which[q] = indices[at + q];
+            }
+        else
+            for (int64_t q = low; exists && q < high; q++) {
+                to[q] = dy[at + q];
+                which[q] = indices[at + q];
+            }
+        for (int64_t q = 0; q < (exists ? low : l->pitch); q++)
+            which[q] = -1;
+        for (int64_t q = exists ? high : l->pitch; q < l->pitch; q++)
+            which[q] = -1;
+    }
+    /* The rows that will be written are fetched while the sums are computed. */
+    int64_t h0 = i0 * g->stride_h - g->top, h1 = smaller(g->H, h0 + rows * g->stride_h);
+    for (int64_t at = larger(0, h0) * g->W; j0 == 0 && at < h1 * g->W; at += LINE / REAL_BYTES)
+        __builtin_prefetch(dx + at, 1, 3);
+#define PHASE(R, S, h, w, a, b) NAME(max_grad_phase)(d, index, R, S, h, w, a, b, l, n, sums[(a) * (w) + (b)])
+#define FOUR(R, S) PHASE(R, S, 2, 2, 0, 0), PHASE(R, S, 2, 2, 0, 1), PHASE(R, S, 2, 2, 1, 0), PHASE(R, S, 2, 2, 1, 1)
+    if (g->R == 3 && g->S == 3 && g->stride_h == 2 && g->stride_w == 2)
+        FOUR(3, 3);
+    else if (g->R == 2 && g->S == 2 && g->stride_h == 2 && g->stride_w == 2)
+        FOUR(2, 2);
+    else if (g->R == 3 && g->S == 3 && g->stride_h == 1 && g->stride_w == 1)
+        PHASE(3, 3, 1, 1, 0, 0);
+    else
+        for (int64_t a = 0; a < g->stride_h; a++)
+            for (int64_t b = 0; b < g->stride_w; b++)
+                PHASE(g->R, g->S, g->stride_h, g->stride_w, a, b);
+    for (int64_t line = 0; line < rows * g->stride_h; line++) {
+        int64_t h = h0 + line, step = g->stride_w;
+        const real *from[STEP];
+        for (int64_t v = 0; v < step; v++)
+            from[v] = sums[line % g->stride_h * step + v] + line / g->stride_h * l->pitch;
+        if (h >= 0 && h < g->H)
+            NAME(interleave)(from, j0 * step, columns, step, g->left, g->W, dx + h * g->W);
     }
 }
 
@@ -277,19 +376,24 @@ static void NAME(max_grad_around)(const real *dy, const int32_t *indices, int64_
 
 void NAME(max_pool2d_grad)(const real *dy, const int32_t *indices, const pool2d_geometry *g, real *out, int threads)
 {
-    int64_t columns = ceil_div(g->W + g->left, g->stride_w), L = g->P * g->Q;
-    int usual = NAME(usual)(g), around = NAME(around)(g);
+    int64_t rows = ceil_div(g->H + g->top, g->stride_h), columns = ceil_div(g->W + g->left, g->stride_w), L = g->P * g->Q;
+    int64_t planes = g->N * g->C;
+    block b = NAME(make_block)(g, rows, columns);
+    int around = NAME(around)(g);
     threads = team(threads, g->N * g->C * g->H * g->W, STREAM);
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-    for (int64_t plane = 0; plane < g->N * g->C; plane++) {
+    for (int64_t plane = 0; plane < planes; plane++) {
+        const real *from = dy + plane * L;
+        const int32_t *taps = indices + plane * L;
         real *dx = out + plane * g->H * g->W;
+        for (int64_t i = 0; b.rows && !around && i < rows; i += b.rows)
+            for (int64_t j = 0; j < columns; j += b.columns)
+                NAME(max_grad_block)(from, taps, plane * L, (planes - 1 - plane) * L, g, &b, i, smaller(b.rows, rows - i), j,
+                                     smaller(b.columns, columns - j), dx);
         if (around)
-            NAME(max_grad_around)(dy + plane * L, indices + plane * L, L, g->W, dx);
-        else if (usual)
-            for (int64_t i = 0; i < columns; i += SPAN)
-                NAME(max_grad_span)(dy + plane * L, indices + plane * L, g, i, smaller(SPAN, round_up(columns - i, 16)), dx);
-        else
-            NAME(max_grad_any)(dy + plane * L, indices + plane * L, g, dx);
+            NAME(max_grad_around)(from, taps, L, g->W, dx);
+        else if (!b.rows)
+            NAME(max_grad_any)(from, taps, g, dx);
     }
 }
 

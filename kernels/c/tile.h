@@ -7,17 +7,11 @@
  * an image a run is what lies side by side in one row of pixels. So a convolution needs no column matrix.
  */
 
-#define LANES (VECTOR_BYTES / REAL_BYTES)
+#include "vector.h"
+
 #define NR (2 * LANES)
 #define KC 192
 
-typedef real NAME(vector) __attribute__((vector_size(VECTOR_BYTES)));
-typedef real NAME(unaligned) __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BYTES), may_alias));
-
-typedef integer NAME(choice) __attribute__((vector_size(VECTOR_BYTES)));
-
-#define vector NAME(vector)
-#define unaligned NAME(unaligned)
 #define run NAME(run)
 #define columns NAME(columns)
 #define rows_of NAME(rows_of)
@@ -70,28 +64,6 @@ static int NAME(find_runs)(const columns *c, int64_t first, int64_t count, run *
     return found;
 }
 
-/* The lower and the upper halves of two vectors, interleaved. */
-#undef LOWER
-#undef UPPER
-#if VECTOR_BYTES / REAL_BYTES == 16
-#define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif VECTOR_BYTES / REAL_BYTES == 8
-#define LOWER 0, 8, 1, 9, 2, 10, 3, 11
-#define UPPER 4, 12, 5, 13, 6, 14, 7, 15
-#elif VECTOR_BYTES / REAL_BYTES == 4
-#define LOWER 0, 4, 1, 5
-#define UPPER 2, 6, 3, 7
-#else
-#define LOWER 0, 2
-#define UPPER 1, 3
-#endif
-#ifdef __clang__
-#define INTERLEAVE(a, b, half) __builtin_shufflevector(a, b, half)
-#else
-#define INTERLEAVE(a, b, half) __builtin_shuffle(a, b, (NAME(choice)){half})
-#endif
-
 /* dst[k*step + i] = row i at k, for LANES numbers k and i; rows from n on are read as row 0. Writes whole vectors. Every
  * round of interleaving turns one bit of the place in a vector into a bit of the vector's number. */
 INLINE void NAME(transpose)(const real *rows, int64_t stride, int n, real *dst, int64_t step)
@@ -104,8 +76,8 @@ INLINE void NAME(transpose)(const real *rows, int64_t stride, int n, real *dst, 
     for (int width = 1; width < LANES; width *= 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < LANES / 2; i++) {
-            b[2 * i] = INTERLEAVE(a[i], a[i + LANES / 2], LOWER);
-            b[2 * i + 1] = INTERLEAVE(a[i], a[i + LANES / 2], UPPER);
+            b[2 * i] = SHUFFLE(a[i], a[i + LANES / 2], LOWER);
+            b[2 * i + 1] = SHUFFLE(a[i], a[i + LANES / 2], UPPER);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
@@ -167,19 +139,6 @@ INLINE void NAME(copy_run)(const real *src, real *dst, int64_t n, int slack)
             for (; i < n; i++)
                 dst[i] = src[i];
     }
-}
-
-/* Copy n numbers; the last vector begins early enough to end with them. */
-UNUSED static void NAME(copy_line)(const real *src, real *dst, int64_t n)
-{
-    if (n < LANES) {
-        for (int64_t i = 0; i < n; i++)
-            dst[i] = src[i];
-        return;
-    }
-    for (int64_t i = 0; i < n - LANES; i += LANES)
-        *(unaligned *)(dst + i) = *(const unaligned *)(src + i);
-    *(unaligned *)(dst + n - LANES) = *(const unaligned *)(src + n - LANES);
 }
 
 /* Pack rows k0 .. k0 + kc - 1 of a panel of B with unit column step; columns from count on become 0. With slack, b may be

@@ -98,14 +98,14 @@ INLINE void NAME(copy_pixels)(const real *row, int64_t from, int64_t n, int64_t 
 INLINE void NAME(part)(const int n, const real *line, vector *d)
 {
     const vector *from = (const vector *)line;
-    vector even = INTERLEAVE(from[0], from[1], EVEN), odd = INTERLEAVE(from[0], from[1], ODD);
+    vector even = SHUFFLE(from[0], from[1], EVEN), odd = SHUFFLE(from[0], from[1], ODD);
     if (n == 2) {
         d[0] = even, d[1] = odd;
         return;
     }
-    vector later_even = INTERLEAVE(from[2], from[3], EVEN), later_odd = INTERLEAVE(from[2], from[3], ODD);
-    d[0] = INTERLEAVE(even, later_even, EVEN), d[2] = INTERLEAVE(even, later_even, ODD);
-    d[1] = INTERLEAVE(odd, later_odd, EVEN), d[3] = INTERLEAVE(odd, later_odd, ODD);
+    vector later_even = SHUFFLE(from[2], from[3], EVEN), later_odd = SHUFFLE(from[2], from[3], ODD);
+    d[0] = SHUFFLE(even, later_even, EVEN), d[2] = SHUFFLE(even, later_even, ODD);
+    d[1] = SHUFFLE(odd, later_odd, EVEN), d[3] = SHUFFLE(odd, later_odd, ODD);
 }
 
 /* V[tap][c][tile] = B' d B for the tiles of a panel in the channels c0 .. c1 - 1. Returns whether they are tame. */
@@ -238,16 +238,16 @@ INLINE void NAME(write_tiles_of)(
             for (int j = 0; j < wide; j++)
                 from[j] = t[j][i];
             NAME(transform_back)(n, n, from, y);
-            vector low = INTERLEAVE(y[0], y[n / 2], LOWER), high = INTERLEAVE(y[0], y[n / 2], UPPER);
+            vector low = SHUFFLE(y[0], y[n / 2], LOWER), high = SHUFFLE(y[0], y[n / 2], UPPER);
             if (n == 2) {
                 to[0] = low, to[1] = high;
                 continue;
             }
-            vector odd_low = INTERLEAVE(y[1], y[n - 1], LOWER), odd_high = INTERLEAVE(y[1], y[n - 1], UPPER);
-            to[0] = INTERLEAVE(low, odd_low, LOWER);
-            to[1] = INTERLEAVE(low, odd_low, UPPER);
-            to[2] = INTERLEAVE(high, odd_high, LOWER);
-            to[3] = INTERLEAVE(high, odd_high, UPPER);
+            vector odd_low = SHUFFLE(y[1], y[n - 1], LOWER), odd_high = SHUFFLE(y[1], y[n - 1], UPPER);
+            to[0] = SHUFFLE(low, odd_low, LOWER);
+            to[1] = SHUFFLE(low, odd_low, UPPER);
+            to[2] = SHUFFLE(high, odd_high, LOWER);
+            to[3] = SHUFFLE(high, odd_high, UPPER);
         }
     }
     real bias = f->bias ? f->bias[m] : 0;

@@ -43,23 +43,6 @@
 /* MR filters in whole vectors. */
 #define WIDE_MR ((MR + LANES - 1) / LANES * LANES)
 
-/* Every second number of two vectors, from the first or the second on. */
-#undef EVEN
-#undef ODD
-#if VECTOR_BYTES / REAL_BYTES == 16
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#elif VECTOR_BYTES / REAL_BYTES == 8
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15
-#elif VECTOR_BYTES / REAL_BYTES == 4
-#define EVEN 0, 2, 4, 6
-#define ODD 1, 3, 5, 7
-#else
-#define EVEN 0, 2
-#define ODD 1, 3
-#endif
-
 /* v = B' d for tiles of n. */
 INLINE void NAME(transform_pixels)(const int n, const vector *d, vector *v)
 {
