@@ -4,6 +4,7 @@ import io
 import os
 import platform
 import sys
+from ast import literal_eval
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,9 +120,14 @@ def _importable(module: str) -> bool:
 
 def training_command(defaults: Job) -> Callable[..., None]:
     """A command-line function whose options stand at the settings of `defaults`."""
+    shown = ", ".join(f"{name}={value}" for name, value in defaults.options.items())
+    standing = f" Those of {defaults.model} begin as {shown}." if shown else ""
 
     def train(
         model: Annotated[str, typer.Option(help="A network of the zoo for 32x32 images.")] = defaults.model,
+        option: Annotated[
+            list[str] | None, typer.Option(help=f"Of the network, as NAME=VALUE; more than one is fine.{standing}")
+        ] = None,
         epochs: Annotated[
             int | None,
             typer.Option(help=f"Default: {defaults.epochs}, or {defaults.sample_epochs} on the sample.", min=1),
@@ -156,8 +162,9 @@ def training_command(defaults: Job) -> Callable[..., None]:
         no_plots: Annotated[bool, typer.Option("--no-plots", help="Draw no pictures.")] = False,
     ) -> None:
         """Train a network on CIFAR-10. Stop with Ctrl-C, go on with --resume."""
+        options = {**(defaults.options if model == defaults.model else {}), **_options(option or [])}
         job = replace(
-            defaults, model=model, batch_size=batch_size, lr=lr, seed=seed, validation=validation, patience=patience,
+            defaults, model=model, options=options, batch_size=batch_size, lr=lr, seed=seed, validation=validation, patience=patience,
             data=data, data_dir=data_dir, out=out, backend=backend, precision=precision, threads=threads, steps=steps,
             resume=resume, checkpoint_every=checkpoint_every, resume_anyway=resume_anyway,
             plots=defaults.plots and not no_plots,
@@ -170,6 +177,20 @@ def training_command(defaults: Job) -> Callable[..., None]:
             raise typer.Exit(130) from None
 
     return train
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """The options NAME=VALUE of a network: values are Python's, or else text."""
+    options = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name.isidentifier() and equals):
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE, such as depth=32", param_hint="--option")
+        try:
+            options[name] = literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
 
 
 def run_example(defaults: Job) -> None:

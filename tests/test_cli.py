@@ -168,6 +168,17 @@ def test_examples(tmp_path):
     assert done.returncode == 1 and "batch_size was 16, is 128" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_options_of_a_network(cli, tmp_path):
+    few = ["train", "--data", "sample", "--steps", 0, "--no-plots", "--precision", "medium", "--out", tmp_path]
+    status, out, err = cli(*few, "--option", "batch_norm=True", "--option", "widths=(4, 4, 4, 4, 4)", "--option", "pool=x")
+    assert status == 1 and "alexnet_cifar" in err and "pool" in err
+    status, out, err = cli(*few, "--option", "batch_norm=True", "--option", "hidden=(8, 8)")
+    assert status == 0 and "alexnet_cifar: 376,410 parameters" in out, err
+    assert minicnn.get_precision() == "highest"
+    status, out, err = cli(*few, "--option", "batch_norm")
+    assert status == 2 and "'batch_norm' is not of the form NAME=VALUE" in err
+
+
 def test_importing_the_command_imports_nothing_heavy():
     code = "import sys, minicnn.cli; print([m for m in ('matplotlib', 'PIL', 'tqdm', 'pooch', 'cupy', 'safetensors') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

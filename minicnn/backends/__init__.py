@@ -170,9 +170,19 @@ def set_precision(level: str) -> None:
     minimal filtering: at "highest" with 2x2 outputs, which is as accurate as the plain sum; below with 4x4, with relative
     errors of about 2**-20 of the largest numbers around. The rest, and the NumPy backend, is at "highest".
     """
-    check(level in PRECISIONS, f"set_precision: level is {level!r}: it must be one of {', '.join(PRECISIONS)}")
+    _check_precision("set_precision", level)
     global _precision
     _precision = level
+
+
+def use_precision(level: str) -> contextlib.AbstractContextManager[None]:
+    """Compute at this level of `set_precision`, in this thread, inside `with use_precision(level):`."""
+    _check_precision("use_precision", level)
+    return using(_choice.override or _default_cpu(), level)
+
+
+def _check_precision(who: str, level: str) -> None:
+    check(level in PRECISIONS, f"{who}: level is {level!r}: it must be one of {', '.join(PRECISIONS)}")
 
 
 def get_precision() -> str:

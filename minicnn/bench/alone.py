@@ -41,10 +41,11 @@ def faults() -> float:
 
 
 def main(name: str, who: str, batch: str, what: str, precision: str) -> None:
+    from .. import backends
     from . import steps
 
     step = getattr(steps.make(name, who, int(batch)), what)
-    with steps.at(precision):
+    with backends.use_precision(precision):
         for _ in range(WARM):
             step()
         before = faults()

@@ -12,7 +12,6 @@ from .. import backends
 from ..backends.reference import Reference
 from . import machine
 from .measure import BITS, relative_error, take_turns
-from .steps import at
 
 NUMPY = Reference(np)
 PLAIN = 1.5
@@ -57,7 +56,7 @@ def measure(case: Case, rounds: int, levels: list[str]) -> list[dict[str, Any]]:
 
     def at_level(level: str) -> Callable[[], None]:
         def run() -> None:
-            with at(level):
+            with backends.use_precision(level):
                 case.call(ours)
 
         return run
@@ -88,7 +87,7 @@ def _exact_errors(case: Case, ours: Any, levels: list[str], failed: dict[str, st
     found = {}
     for level in levels:
         case.out.fill(np.nan)
-        with at(level):
+        with backends.use_precision(level):
             case.call(ours)
         error = relative_error(case.out, exact)
         _allow(failed, level, level, error, bound(level, max(plain.values())))

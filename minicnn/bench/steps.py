@@ -10,7 +10,6 @@ count (`on_a_kink`), as long as others remain. Elsewhere kinks befall PyTorch's 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -173,17 +172,6 @@ def theirs(name: str, batch: int, dtype: Any = np.float32, channels_last: bool =
     return Network(train, infer, gradients, lambda: infer().numpy().copy())
 
 
-@contextlib.contextmanager
-def at(precision: str) -> Iterator[None]:
-    """Compute at this precision inside the block."""
-    before = backends.get_precision()
-    backends.set_precision(precision)
-    try:
-        yield
-    finally:
-        backends.set_precision(before)
-
-
 def make(name: str, who: str, batch: int) -> Network:
     """The contestant called `who`: minicnn, or one of LAYOUTS."""
     return ours(name, batch) if who == "minicnn" else theirs(name, batch, channels_last=LAYOUTS[who])
@@ -237,10 +225,10 @@ def agree(
     found, failed = {}, {}
     logits = {}
     for level in levels:  # all logits before a step changes the running statistics
-        with at(level):
+        with backends.use_precision(level):
             logits[level] = makers["minicnn"].logits()
     for level in levels:
-        with at(level):
+        with backends.use_precision(level):
             mine = errors((logits[level], makers["minicnn"].gradients(labels)), exact)
         infer, loss, train = (min(USELESS, ALL * COARSER[level] * most[what]) for what in ("infer", "loss", "train"))
         reason = wrong(mine, infer, loss, train, min(USELESS, EACH * COARSER[level] * worst))
@@ -306,7 +294,7 @@ def measure(name: str, rounds: int, levels: list[str], batch: int | None = None)
         step = getattr(makers[who], what)
 
         def run() -> None:
-            with at(level):
+            with backends.use_precision(level):
                 step()
 
         return run

@@ -27,6 +27,8 @@ class Job:
 
     model: str = "alexnet_cifar"
     """Any network of the zoo; `minicnn.models.names()` lists them."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Its options, as `models.create` takes them."""
     epochs: int = 14
     """On the full data set (50,000 images)."""
     sample_epochs: int = 16
@@ -82,9 +84,11 @@ def run(job: Job, command: str | None = None, say: Callable[[str], None] = print
         not job.patience or job.validation > 0,
         f"patience is {job.patience}: stopping early needs images held back: add --validation 0.1",
     )
-    if job.precision is not None:
-        backends.set_precision(job.precision)
-    with backends.use_backend(job.backend) if job.backend else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if job.backend:
+            stack.enter_context(backends.use_backend(job.backend))
+        if job.precision:
+            stack.enter_context(backends.use_precision(job.precision))
         if job.threads is not None:
             backends.set_num_threads(job.threads)
         return _run(job, command or _command(), say)
@@ -119,9 +123,9 @@ def _run(job: Job, command: str, say: Callable[[str], None]) -> Evaluation:
         train, held = split(train, job.validation, job.seed)
 
     random.manual_seed(job.seed)
-    options: dict[str, Any] = {"num_classes": len(train.classes)}
+    options = {"num_classes": len(train.classes), **job.options}
     if "in_channels" in models.options(job.model):
-        options["in_channels"] = 3
+        options.setdefault("in_channels", 3)
     size = models.info(job.model).input_shape[-1]
     check(
         size <= 64,
