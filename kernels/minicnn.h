@@ -123,12 +123,12 @@ void conv2d_weight_grad_f32(const float *dy, const float *x, const conv2d_geomet
 void conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geometry *geometry, double *out, int terms,
     void *scratch, int threads);
 
-/* The same by Winograd's minimal filtering, for a 3x3 window, stride and dilation 1 and one group: F(2x2, 3x3) with tile 2 takes
- * 4/9 of the multiplications and rounds like plain float32; F(4x4, 3x3) with tile 4 takes a quarter, the relative Frobenius error
- * is about 1e-6 in float32, and a large pixel spoils small results beside it. Where a number is infinite, NaN or beyond 1e14
- * (float64: 1e149) the result is conv2d's with `terms`, bit for bit.
- * winograd_tile: which tile is the fastest for conv2d (kind 0), its input gradient (1), its weight gradient (2); at most `most`;
- * 0: none, the plain kernel is. */
+/* The same by Winograd's minimal filtering, for stride and dilation 1 and one group. F(2x2, 3x3), with a 3x3 window and tile 2,
+ * takes 4/9 of the multiplications and rounds like plain float32; F(4x4, 3x3), with tile 4, takes a quarter, and F(2x2, 5x5), not
+ * for the weight gradient, 9/25: the relative Frobenius error is about 1e-6 in float32, and a large pixel spoils small results
+ * beside it. Where a number is infinite, NaN or beyond 1e14 (float64: 1e149) the result is conv2d's with `terms`, bit for bit.
+ * winograd_tile: which tile is the fastest for conv2d (kind 0), its input gradient (1), its weight gradient (2); `most`: 2 for the
+ * accuracy of plain float32, else 4; 0: none, the plain kernel is. */
 int winograd_tile_f32(const conv2d_geometry *geometry, int kind, int most);
 int winograd_tile_f64(const conv2d_geometry *geometry, int kind, int most);
 int64_t winograd_conv2d_scratch_f32(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);

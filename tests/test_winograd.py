@@ -19,6 +19,15 @@ except errors.BackendError as error:
     pytest.skip(f"backend c: {error}", allow_module_level=True)
 
 REFERENCE = Reference(np)
+FIVE = [
+    geometry.conv2d((1, 1, 5, 5), (1, 1, 5, 5), 1, 0),
+    geometry.conv2d((2, 17, 5, 6), (15, 17, 5, 5), 1, 2),
+    geometry.conv2d((3, 40, 13, 13), (70, 40, 5, 5), 1, 2),
+    geometry.conv2d((1, 5, 11, 301), (6, 5, 5, 5), 1, 0),
+    geometry.conv2d((9, 300, 7, 7), (31, 300, 5, 5), 1, 2),
+    geometry.conv2d((2, 3, 1, 2), (4, 3, 5, 5), 1, (6, 4, 7, 4)),
+    geometry.conv2d((20, 9, 30, 30), (13, 9, 5, 5), 1, 1),
+]
 FROBENIUS = {(np.float32, 2): 5e-7, (np.float32, 4): 2e-6, (np.float64, 2): 1e-15, (np.float64, 4): 4e-15}
 """The largest relative error, in the Frobenius norm, of up to 300 channels, by dtype and tile."""
 TILES = (2, 4)
@@ -75,7 +84,7 @@ def run(c, kernel, arrays, g, *, tile=0, threads=1, relu=False):
     shapes = (g.output_shape, g.input_shape, g.weight_shape)
     shape = shapes[CONVOLUTIONS.index(kernel)]
     way, tiles = ("winograd_", (tile,)) if tile else ("", ())
-    taps = c.module.ffi.new("int64_t[]", 15)
+    taps = c.module.ffi.new("int64_t[]", g.R + g.S + g.R * g.S)
     room = getattr(k, f"{way}{kernel}_scratch")(*tiles, k.conv2d_geometry(g), taps, 0, threads)
     scratch = k.scratch(room)
     np.frombuffer(c.module.ffi.buffer(scratch), np.uint8)[:] = 255
@@ -112,11 +121,14 @@ def error_of_sums(kernel, arrays, g, actual, right):
 
 
 def check_all(c, g, dtype, tile, threads):
+    five = g.R == 5
     for kernel, arrays in operands(g, dtype).items():
+        if five and kernel == "conv2d_weight_grad":
+            continue
         for relu in (False, True) if kernel == "conv2d" else (False,):
             right = expected(kernel, arrays, g, relu)
             mine = run(c, kernel, arrays, g, tile=tile, threads=threads, relu=relu)
-            assert error_of_sums(kernel, arrays, g, mine, right) <= FROBENIUS[dtype, tile], kernel
+            assert error_of_sums(kernel, arrays, g, mine, right) <= FROBENIUS[dtype, 4 if five else tile], kernel
             again = run(c, kernel, arrays, g, tile=tile, threads=threads, relu=relu)
             np.testing.assert_array_equal(mine, again)
 
@@ -124,6 +136,11 @@ def check_all(c, g, dtype, tile, threads):
 @pytest.mark.parametrize("g", GEOMETRIES, ids=str)
 def test_the_reference(c, dtype, tile, threads, g):
     check_all(c, g, dtype, tile, threads)
+
+
+@pytest.mark.parametrize("g", FIVE, ids=str)
+def test_windows_of_five(c, dtype, threads, g):
+    check_all(c, g, dtype, 2, threads)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -188,11 +205,13 @@ def test_tiny_numbers(dtype, tile, threads):
 def test_the_plain_kernels_serve_where_it_does_not_pay():
     k = C.kernels[np.dtype(np.float32)]
     one = geometry.conv2d((16, 64, 56, 56), (64, 64, 3, 3), 1, 1)
+    five = geometry.conv2d((16, 64, 56, 56), (64, 64, 5, 5), 1, 2)
     others = [
         geometry.conv2d((16, 64, 56, 56), (64, 64, 3, 3), 2, 1),
         geometry.conv2d((16, 64, 56, 56), (64, 64, 3, 3), 1, 2, 2),
         geometry.conv2d((16, 64, 56, 56), (64, 32, 3, 3), 1, 1, 1, 2),
-        geometry.conv2d((16, 64, 56, 56), (64, 64, 5, 5), 1, 2),
+        geometry.conv2d((16, 64, 56, 56), (64, 64, 7, 7), 1, 3),
+        geometry.conv2d((16, 64, 56, 56), (64, 64, 5, 3), 1, 2),
         geometry.conv2d((16, 3, 56, 56), (64, 3, 3, 3), 1, 1),
         geometry.conv2d((1, 64, 1, 1), (64, 64, 3, 3), 1, 1),
     ]
@@ -200,6 +219,8 @@ def test_the_plain_kernels_serve_where_it_does_not_pay():
         for most in (0, *TILES):
             assert k.winograd_tile(k.conv2d_geometry(one), kind, most) == most
             assert all(k.conv2d_way(name, g, most, 0, 2)[0] == getattr(k, name) for g in others)
+        assert k.winograd_tile(k.conv2d_geometry(five), kind, 2) == 0
+        assert k.winograd_tile(k.conv2d_geometry(five), kind, 4) == (0 if kind == 2 else 2)
         assert k.conv2d_way(name, one, 0, 0, 2)[0] == getattr(k, name)
         way = k.conv2d_way(name, one, 4, 0, 2)[0]
         assert way.func == getattr(k, "winograd_" + name) and way.args == (4,)

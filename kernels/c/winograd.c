@@ -1,4 +1,4 @@
-/* 3x3 convolution by minimal filtering, and its input gradient, which is the same with the filters turned over. The naive
+/* Convolution by minimal filtering, and its input gradient, which is the same with the filters turned over. The naive
  * version is Reference.conv2d; winograd.h says what the algorithm is.
  *
  * A tile is 2x2 or 4x4 outputs; the tiles of all images, in rows, are the columns of 16 or 36 products, one for each tap:
@@ -20,7 +20,7 @@ typedef struct {
     const real *x, *w, *bias;
     int64_t w_m, w_c;
     int turned, relu;
-    int tile; /* its outputs are tile x tile, 2 or 4 */
+    int window, tile; /* 3 or 5; the outputs of a tile are tile x tile, 2 or 4 */
     real *y;
 } NAME(filtering);
 
@@ -43,10 +43,12 @@ typedef struct {
 #define plan NAME(plan)
 #define stretch NAME(stretch)
 
+static int NAME(taps_of)(int tile, int window) { return (tile + window - 1) * (tile + window - 1); }
+
 static plan NAME(make_plan)(const filtering *f, int threads)
 {
     plan p = {.across = ceil_div(f->Q, f->tile), .down = ceil_div(f->P, f->tile), .mr = NAME(panel_rows)(f->M, 0),
-              .taps = (f->tile + 2) * (f->tile + 2)};
+              .taps = NAME(taps_of)(f->tile, f->window)};
     p.tiles = f->N * p.across * p.down;
     p.panels_t = ceil_div(p.tiles, NR);
     p.panels_m = ceil_div(f->M, p.mr);
@@ -109,11 +111,12 @@ INLINE void NAME(part)(const int n, const real *line, vector *d)
 }
 
 /* V[tap][c][tile] = B' d B for the tiles of a panel in the channels c0 .. c1 - 1. Returns whether they are tame. */
-INLINE int NAME(pack_tiles_of)(const int n, const filtering *f, const plan *p, int64_t panel, int64_t c0, int64_t c1, real *v)
+INLINE int NAME(pack_tiles_of)(
+    const int n, const int r, const filtering *f, const plan *p, int64_t panel, int64_t c0, int64_t c1, real *v)
 {
-    const int wide = n + 2;
-    /* The rows of the tiles: columns 0 .. n - 1 of all tiles side by side, and columns n .. 2n - 1. */
-    real lines[6][2][4 * NR] __attribute__((aligned(LINE)));
+    const int wide = n + r - 1, parts = (wide + n - 1) / n;
+    /* The rows of the tiles: columns 0 .. n - 1 of all tiles side by side, columns n .. 2n - 1, ... */
+    real lines[6][3][4 * NR] __attribute__((aligned(LINE)));
     stretch s[NR];
     int64_t first = panel * NR, count = smaller(NR, p->tiles - first), found = NAME(find_stretches)(p, first, count, s);
     vector squares = {0};
@@ -124,17 +127,18 @@ INLINE int NAME(pack_tiles_of)(const int n, const filtering *f, const plan *p, i
                 int64_t h = n * s[k].row + i - f->top, from = n * s[k].column - f->left, length = n * s[k].length;
                 int64_t W = h < 0 || h >= f->H ? 0 : f->W; /* a row outside of the image has no pixels */
                 const real *row = f->x + ((s[k].n * f->C + c) * f->H + (W ? h : 0)) * f->W;
-                NAME(copy_pixels)(row, from, length, W, lines[i][0] + n * s[k].at);
-                NAME(copy_pixels)(row, from + n, length, W, lines[i][1] + n * s[k].at);
+                for (int j = 0; j < parts; j++)
+                    NAME(copy_pixels)(row, from + j * n, length, W, lines[i][j] + n * s[k].at);
             }
         for (int half = 0; half < NR; half += LANES) {
             vector t[6][6];
 #pragma GCC unroll 6
             for (int i = 0; i < wide; i++) {
                 vector d[8];
-                NAME(part)(n, lines[i][0] + n * half, d);
-                NAME(part)(n, lines[i][1] + n * half, d + n);
-                NAME(transform_pixels)(n, d, t[i]);
+#pragma GCC unroll 3
+                for (int j = 0; j < parts; j++)
+                    NAME(part)(n, lines[i][j] + n * half, d + j * n);
+                NAME(transform_pixels)(wide, d, t[i]);
             }
 #pragma GCC unroll 6
             for (int j = 0; j < wide; j++) {
@@ -142,7 +146,7 @@ INLINE int NAME(pack_tiles_of)(const int n, const filtering *f, const plan *p, i
 #pragma GCC unroll 6
                 for (int i = 0; i < wide; i++)
                     d[i] = t[i][j];
-                NAME(transform_pixels)(n, d, to);
+                NAME(transform_pixels)(wide, d, to);
 #pragma GCC unroll 6
                 for (int i = 0; i < wide; i++) {
                     squares += to[i] * to[i];
@@ -157,42 +161,46 @@ INLINE int NAME(pack_tiles_of)(const int n, const filtering *f, const plan *p, i
 static __attribute__((noinline)) int NAME(pack_tiles)(
     const filtering *f, const plan *p, int64_t panel, int64_t c0, int64_t c1, real *v)
 {
-    return f->tile == 2 ? NAME(pack_tiles_of)(2, f, p, panel, c0, c1, v) : NAME(pack_tiles_of)(4, f, p, panel, c0, c1, v);
+    return f->window == 5 ? NAME(pack_tiles_of)(2, 5, f, p, panel, c0, c1, v)
+           : f->tile == 2 ? NAME(pack_tiles_of)(2, 3, f, p, panel, c0, c1, v)
+                          : NAME(pack_tiles_of)(4, 3, f, p, panel, c0, c1, v);
 }
 
 /* U[tap][c][m] = G g G' for the filters of a panel. Returns whether they are tame. */
-INLINE int NAME(pack_filters_of)(const int n, const filtering *f, const plan *p, int64_t panel, real *u)
+INLINE int NAME(pack_filters_of)(
+    const int n, const int r, const filtering *f, const plan *p, int64_t panel, real *u)
 {
-    const int wide = n + 2;
-    real g[9 > LANES ? 9 : LANES][WIDE_MR] __attribute__((aligned(LINE)));
-    int64_t m0 = panel * p->mr, mr = smaller(p->mr, f->M - m0), all = f->M * f->C * 9;
+    const int wide = n + r - 1, window = r * r;
+    real g[25][WIDE_MR] __attribute__((aligned(LINE)));
+    int64_t m0 = panel * p->mr, mr = smaller(p->mr, f->M - m0), all = f->M * f->C * window;
     vector squares = {0};
     for (int64_t c = 0; c < f->C; c++) {
         int64_t at = m0 * f->w_m + c * f->w_c;
         for (int64_t m = 0; m < mr; m += LANES)
-            for (int64_t k = 0; k < 9; k += LANES) {
-                int64_t tap = smaller(k, larger(0, 9 - LANES)), some = smaller(LANES, mr - m);
+            for (int64_t k = 0; k < window; k += LANES) {
+                int64_t tap = smaller(k, larger(0, window - LANES)), some = smaller(LANES, mr - m);
                 if (at + (m + some - 1) * f->w_m + tap + LANES <= all)
                     NAME(transpose)(f->w + at + m * f->w_m + tap, f->w_m, (int)some, g[tap] + m, WIDE_MR);
                 else
-                    for (; tap < 9; tap++)
+                    for (; tap < window; tap++)
                         for (int64_t i = 0; i < LANES; i++)
                             g[tap][m + i] = i < some ? f->w[at + (m + i) * f->w_m + tap] : 0;
             }
         for (int64_t m = 0; m < mr; m += LANES) {
-            vector t[3][6], from[3], to[6];
-#pragma GCC unroll 3
-            for (int i = 0; i < 3; i++) {
-#pragma GCC unroll 3
-                for (int j = 0; j < 3; j++)
-                    from[j] = *(const vector *)(g[f->turned ? 8 - 3 * i - j : 3 * i + j] + m);
-                NAME(transform_filter)(n, 3, from, t[i]);
+            vector t[5][6], from[5], to[6];
+#pragma GCC unroll 5
+            for (int i = 0; i < r; i++) {
+#pragma GCC unroll 5
+                for (int j = 0; j < r; j++)
+                    from[j] = *(const vector *)(g[f->turned ? window - 1 - r * i - j : r * i + j] + m);
+                NAME(transform_filter)(wide, r, from, t[i]);
             }
 #pragma GCC unroll 6
             for (int j = 0; j < wide; j++) {
-                for (int i = 0; i < 3; i++)
+#pragma GCC unroll 5
+                for (int i = 0; i < r; i++)
                     from[i] = t[i][j];
-                NAME(transform_filter)(n, 3, from, to);
+                NAME(transform_filter)(wide, r, from, to);
 #pragma GCC unroll 6
                 for (int i = 0; i < wide; i++) {
                     real *dst = u + (wide * i + j) * p->tap_u + c * mr + m;
@@ -212,14 +220,15 @@ INLINE int NAME(pack_filters_of)(const int n, const filtering *f, const plan *p,
 
 static __attribute__((noinline)) int NAME(pack_filters)(const filtering *f, const plan *p, int64_t panel, real *u)
 {
-    return f->tile == 2 ? NAME(pack_filters_of)(2, f, p, panel, u) : NAME(pack_filters_of)(4, f, p, panel, u);
+    return f->window == 5 ? NAME(pack_filters_of)(2, 5, f, p, panel, u)
+           : f->tile == 2 ? NAME(pack_filters_of)(2, 3, f, p, panel, u)
+                          : NAME(pack_filters_of)(4, 3, f, p, panel, u);
 }
 
 /* The outputs of one filter in one panel of tiles from its sums. */
 INLINE void NAME(write_tiles_of)(
-    const int n, const filtering *f, const plan *p, int64_t m, const stretch *s, int64_t found, const real *sums)
+    const int n, const int wide, const filtering *f, const plan *p, int64_t m, const stretch *s, int64_t found, const real *sums)
 {
-    const int wide = n + 2;
     real lines[4][4 * NR] __attribute__((aligned(LINE)));
     for (int half = 0; half < NR; half += LANES) {
         vector t[6][4];
@@ -229,7 +238,7 @@ INLINE void NAME(write_tiles_of)(
 #pragma GCC unroll 6
             for (int i = 0; i < wide; i++)
                 from[i] = *(const vector *)(sums + (wide * i + j) * p->tap_m + half);
-            NAME(transform_back)(n, n, from, t[j]);
+            NAME(transform_back)(wide, n, from, t[j]);
         }
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
@@ -237,7 +246,7 @@ INLINE void NAME(write_tiles_of)(
 #pragma GCC unroll 6
             for (int j = 0; j < wide; j++)
                 from[j] = t[j][i];
-            NAME(transform_back)(n, n, from, y);
+            NAME(transform_back)(wide, n, from, y);
             vector low = SHUFFLE(y[0], y[n / 2], LOWER), high = SHUFFLE(y[0], y[n / 2], UPPER);
             if (n == 2) {
                 to[0] = low, to[1] = high;
@@ -262,18 +271,20 @@ INLINE void NAME(write_tiles_of)(
 static __attribute__((noinline)) void NAME(write_tiles)(
     const filtering *f, const plan *p, int64_t m, const stretch *s, int64_t found, const real *sums)
 {
-    if (f->tile == 2)
-        NAME(write_tiles_of)(2, f, p, m, s, found, sums);
+    if (f->window == 5)
+        NAME(write_tiles_of)(2, 6, f, p, m, s, found, sums);
+    else if (f->tile == 2)
+        NAME(write_tiles_of)(2, 4, f, p, m, s, found, sums);
     else
-        NAME(write_tiles_of)(4, f, p, m, s, found, sums);
+        NAME(write_tiles_of)(4, 6, f, p, m, s, found, sums);
 }
 
 /* A block: filter panels m0 .. m1 - 1, whose transforms begin at u, and tile panels t0 .. t1 - 1, theirs at v. */
 static void NAME(filter_block)(
     const filtering *f, const plan *p, int64_t m0, int64_t m1, const real *u, int64_t t0, int64_t t1, const real *v, real *sums)
 {
-    /* Sums of few channels, added apart, round less: that keeps n = 2 as accurate as the plain kernel. */
-    int64_t blocks = ceil_div(f->C, f->tile == 2 ? KC / 3 : KC), most = ceil_div(f->C, larger(1, blocks)), size = p->mr * NR;
+    /* Sums of few channels, added apart, round less: that keeps F(2, 3) as accurate as the plain kernel. */
+    int64_t blocks = ceil_div(f->C, p->taps == 16 ? KC / 3 : KC), most = ceil_div(f->C, larger(1, blocks)), size = p->mr * NR;
     for (int tap = 0; tap < p->taps; tap++)
         for (int64_t c = 0; c < f->C; c += most) {
             int64_t kc = smaller(most, f->C - c);
@@ -336,19 +347,21 @@ static int NAME(filter)(const filtering *f, real *scratch, int threads)
 }
 
 /* The costs in multiply-adds, as measured with AVX-512 on an AMD Zen 5: of a tile's channel at each tap, likewise of a filter's;
- * the plain kernel too does more for a pixel's channel than to multiply. The weight gradient fills up its panels of channels. */
+ * the plain kernel too does more for a pixel's channel than to multiply. The weight gradient of minimal filtering fills up its
+ * panels of channels; that of 5x5 windows has hardly paid. */
 int NAME(winograd_tile)(const conv2d_geometry *g, int kind, int most)
 {
     enum { WEIGHT = 13, PIXEL = 90, FEWEST = 8 };
-    if (g->R != 3 || g->S != 3 || g->stride_h != 1 || g->stride_w != 1 || g->dilation_h != 1 || g->dilation_w != 1 || g->G != 1
+    int window = (int)g->R;
+    if (window != g->S || (window != 3 && (window != 5 || kind == 2)) || g->stride_h != 1 || g->stride_w != 1 || g->dilation_h != 1 || g->dilation_w != 1 || g->G != 1
         || g->C < FEWEST || g->K < FEWEST)
         return 0;
-    int64_t height = kind == 1 ? g->H : g->P, width = kind == 1 ? g->W : g->Q, pixels = g->N * height * width;
-    int64_t columns = kind == 2 ? round_up(g->C, NR) : g->C, best = pixels * (9 * columns * g->K + PIXEL * (columns + g->K));
-    int64_t tap = kind == 2 ? 43 : 36;
+    int64_t height = kind == 1 ? g->H : g->P, width = kind == 1 ? g->W : g->Q;
+    int64_t columns = kind == 2 ? round_up(g->C, NR) : g->C, tap = kind == 2 ? 50 : 36;
+    int64_t best = g->N * height * width * (window * window * g->C * g->K + PIXEL * (g->C + g->K));
     int tile = 0;
-    for (int n = 2; n <= most; n += 2) {
-        int64_t tiles = g->N * ceil_div(height, n) * ceil_div(width, n), taps = (n + 2) * (n + 2);
+    for (int n = 2; n + window <= most + 3; n += 2) { /* a tile is no wider than that of a 3x3 window */
+        int64_t tiles = g->N * ceil_div(height, n) * ceil_div(width, n), taps = NAME(taps_of)(n, window);
         int64_t cost = taps * (tiles * (columns * g->K + tap * (columns + g->K)) + WEIGHT * g->C * g->K);
         if (cost < best) {
             best = cost;
@@ -360,11 +373,13 @@ int NAME(winograd_tile)(const conv2d_geometry *g, int kind, int most)
 
 static filtering NAME(filtering_of)(int tile, const conv2d_geometry *g, int gradient)
 {
+    int window = (int)g->R;
     if (gradient)
-        return (filtering){.N = g->N, .tile = tile, .C = g->K, .M = g->C, .H = g->P, .W = g->Q, .P = g->H, .Q = g->W, .top = 2 - g->top,
-                           .left = 2 - g->left, .w_m = 9, .w_c = g->C * 9, .turned = 1};
+        return (filtering){.N = g->N, .tile = tile, .C = g->K, .M = g->C, .H = g->P, .W = g->Q, .P = g->H, .Q = g->W,
+                           .top = window - 1 - g->top, .left = window - 1 - g->left, .window = window, .w_m = window * window,
+                           .w_c = g->C * window * window, .turned = 1};
     return (filtering){.N = g->N, .tile = tile, .C = g->C, .M = g->K, .H = g->H, .W = g->W, .P = g->P, .Q = g->Q, .top = g->top,
-                       .left = g->left, .w_m = g->C * 9, .w_c = 9};
+                       .left = g->left, .window = window, .w_m = g->C * window * window, .w_c = window * window};
 }
 
 static int64_t NAME(filter_scratch)(filtering f, int threads)

@@ -105,9 +105,9 @@ INLINE int NAME(transform_row)(
                 for (int j = 0; j < size; j++)
                     from[j] = *(const vector *)(rows[i] + j * steps[i] + c);
                 if (is_x)
-                    NAME(transform_pixels)(tile, from, half[i]);
+                    NAME(transform_pixels)(wide, from, half[i]);
                 else
-                    NAME(transform_filter)(tile, tile, from, half[i]);
+                    NAME(transform_filter)(wide, tile, from, half[i]);
             }
 #pragma GCC unroll 6
             for (int j = 0; j < wide; j++) {
@@ -115,9 +115,9 @@ INLINE int NAME(transform_row)(
                 for (int i = 0; i < size; i++)
                     from[i] = half[i][j];
                 if (is_x)
-                    NAME(transform_pixels)(tile, from, to);
+                    NAME(transform_pixels)(wide, from, to);
                 else
-                    NAME(transform_filter)(tile, tile, from, to);
+                    NAME(transform_filter)(wide, tile, from, to);
 #pragma GCC unroll 6
                 for (int i = 0; i < wide; i++) {
                     real *d = dst + (wide * i + j) * tap + c;
@@ -203,14 +203,14 @@ INLINE void NAME(write_weights_of)(
 #pragma GCC unroll 6
                 for (int i = 0; i < wide; i++)
                     from[i] = *(const vector *)(sums + (wide * i + j) * c->tap_sum + half);
-                NAME(transform_back)(tile, 3, from, t[j]);
+                NAME(transform_back)(wide, 3, from, t[j]);
             }
 #pragma GCC unroll 3
             for (int i = 0; i < 3; i++) {
 #pragma GCC unroll 6
                 for (int j = 0; j < wide; j++)
                     from[j] = t[j][i];
-                NAME(transform_back)(tile, 3, from, y);
+                NAME(transform_back)(wide, 3, from, y);
                 for (int j = 0; j < 3; j++)
                     *(vector *)(rows[3 * i + j] + half) = y[j];
             }

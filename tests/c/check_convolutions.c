@@ -188,6 +188,7 @@ void NAME(convolutions)(void)
         {2, 4, 16, 15, 6, 3, 3, 1, 1, 1, 2, 2, 3, 3, 2, 3},    /* dilation */
         {1, 3, 20, 9, 5, 3, 4, 1, 2, 3, 1, 2, 3, 0, 3, 2},
         {3, 4, 5, 6, 70, 5, 6, 1, 2, 2, 0, 1, 0, 1, 1, 1},     /* windows that see the whole image */
+        {3, 20, 13, 14, 17, 5, 5, 1, 1, 1, 2, 2, 2, 2, 1, 1},
         {2, 2, 5, 5, 3, 5, 5, 1, 1, 1, 6, 4, 7, 4, 1, 1},      /* padding wider than the window */
         {5, 40, 2, 2, 33, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},    /* small maps */
         {17, 8, 1, 1, 20, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1},
@@ -209,12 +210,13 @@ void NAME(convolutions)(void)
         c.bias = c.relu = 0;
         for (c.which = TO_Y; c.which <= TO_WEIGHT; c.which++)
             RUN_FOR_TERMS(NAME(check_convolution), &c)
-        if (g.R == 3 && g.S == 3 && g.G == 1 && g.stride_h * g.stride_w * g.dilation_h * g.dilation_w == 1) {
-            for (int tile = 2; tile <= 4; tile += 2) {
+        int single = g.R == g.S && g.G == 1 && g.stride_h * g.stride_w * g.dilation_h * g.dilation_w == 1;
+        if (single && (g.R == 3 || g.R == 5)) {
+            for (int tile = 2; tile + g.R <= 7; tile += 2) {
                 c = (NAME(convolution_case)){g, TO_Y, 1, 1, 0, tile};
                 run(NAME(check_convolution), &c);
                 c.bias = c.relu = 0;
-                for (c.which = TO_Y; c.which <= TO_WEIGHT; c.which++)
+                for (c.which = TO_Y; c.which <= (g.R == 3 ? TO_WEIGHT : TO_X); c.which++)
                     run(NAME(check_convolution), &c);
             }
             c.winograd = 0;
