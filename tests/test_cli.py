@@ -170,7 +170,9 @@ def test_examples(tmp_path):
 
 def test_options_of_a_network(cli, tmp_path):
     few = ["train", "--data", "sample", "--steps", 0, "--no-plots", "--precision", "medium", "--out", tmp_path]
-    status, out, err = cli(*few, "--option", "batch_norm=True", "--option", "widths=(4, 4, 4, 4, 4)", "--option", "pool=x")
+    status, out, err = cli(
+        *few, "--option", "batch_norm=True", "--option", "widths=(4, 4, 4, 4, 4)", "--option", "pool=x"
+    )
     assert status == 1 and "alexnet_cifar" in err and "pool" in err
     status, out, err = cli(*few, "--option", "batch_norm=True", "--option", "hidden=(8, 8)")
     assert status == 0 and "alexnet_cifar: 376,410 parameters" in out, err

@@ -82,8 +82,11 @@ def _plain(op: str, labels: Any) -> np.ndarray:
         raise ShapeError(f"{op}: labels are no array: {error}") from None
 
 
-def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> Tensor:
-    """Labels as an int64 Tensor, checked: one for each row of logits, each 0 .. C-1 or `ignore`."""
+def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> tuple[Tensor, bool]:
+    """Labels as an int64 Tensor, checked: one for each row of logits, each 0 .. C-1 or `ignore`; and whether all are classes.
+
+    The latter is True only where it is known: for labels in the computer's own memory.
+    """
     values = labels if isinstance(labels, Tensor) else Tensor(_plain(op, labels))
     if values.dtype.kind not in "iu":
         raise DTypeError(
@@ -93,16 +96,23 @@ def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> 
         raise ShapeError(
             f"{op}: labels have shape {values.shape}: they must be {logits.shape[:1]}, one for each row of the logits {logits.shape}"
         )
-    values = astype(values, np.int64)
-    if values.device == "cpu":
-        numbers = values.data if ignore is None else values.data[values.data != ignore]
-        if numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) >= logits.shape[1]):
-            wrong = numbers[(numbers < 0) | (numbers >= logits.shape[1])][0]
-            raise ArgumentError(
-                f"{op}: a label is {wrong}: it must be 0 .. {logits.shape[1] - 1}"
-                + (f" or ignore_index ({ignore})" if ignore is not None else "")
-            )
-    return values.to(logits.device)
+    values = values if values.dtype == np.int64 else astype(values, np.int64)
+    known = values.device == "cpu"
+    if known and values.size:
+        numbers, classes = values.data, logits.shape[1]
+        if numbers.min() < 0 or numbers.max() >= classes:
+            known = False
+            wrong = (numbers < 0) | (numbers >= classes)
+            if ignore is not None:
+                wrong &= numbers != ignore
+            if wrong.any():
+                raise ArgumentError(
+                    f"{op}: a label is {numbers[wrong][0]}: it must be 0 .. {classes - 1}"
+                    + (f" or ignore_index ({ignore})" if ignore is not None else "")
+                )
+        elif ignore is not None and 0 <= ignore < classes:
+            known = not (numbers == ignore).any()
+    return values.to(logits.device), known
 
 
 def _reduced(op: str, loss: Tensor, reduction: str, weight: Tensor | float | None = None) -> Tensor:
@@ -147,10 +157,12 @@ def cross_entropy(
         if labels.shape != outer:
             raise ShapeError(f"cross_entropy: labels have shape {labels.shape}: they must be {outer}")
         labels = labels.reshape(-1)
-    labels = _labels("cross_entropy", labels, logits, ignore_index)
+    labels, counted_all = _labels("cross_entropy", labels, logits, ignore_index)
     loss = _cross_entropy(logits, labels, weight, smoothing=float(label_smoothing), ignore=int(ignore_index))
     if reduction == "none":
         return _reshape(loss, shape=outer)
+    if weight is None and counted_all and logits.device != "meta":
+        return _reduced("cross_entropy", loss, reduction)
     counted = labels != ignore_index
     if weight is None and logits.device != "meta" and bool(counted.data.all()):
         return _reduced("cross_entropy", loss, reduction)
@@ -171,7 +183,7 @@ def hinge_loss(scores: Any, labels: Any, margin: float = 1.0, reduction: str = "
         raise ShapeError(f"hinge_loss: scores have shape {scores.shape}: they must be (N, C)")
     if not is_number(margin):
         raise ArgumentError(f"hinge_loss: margin is {margin!r}: it must be a number")
-    labels = _labels("hinge_loss", labels, scores)
+    labels, _ = _labels("hinge_loss", labels, scores)
     rows, classes = scores.shape
     onehot = astype(labels.reshape(rows, 1) == Tensor(np.arange(classes), device=labels.device), scores.dtype)
     right = _sum(scores * onehot, 1, keepdims=True)
