@@ -67,11 +67,11 @@ static NAME(shares) NAME(share)(const conv2d_geometry *g, int terms, int threads
     s.tiles = round_up(s.M, s.mr) * round_up(s.N, NR);
     s.slots = s.parts > 1 ? jobs * s.parts : threads;
     s.stripe = round_up(larger(s.images * s.height * s.width * s.C + NR, s.N), LINE);
-    s.kc = s.terms > 1 ? KC / 2 : KC; /* as in block_length */
-    s.packed_a = round_up(KC * s.M, LINE);
+    s.kc = KC / 2; /* short sums, added apart: there are more pixels than channels */
+    s.packed_a = round_up(s.kc * s.M, LINE);
     s.slot = NAME(split_slot)(s.terms, s.mr, s.kc);
     s.split = ceil_div(s.M, s.mr) * s.slot + (s.terms ? parts_of(s.terms) * NAME(part_b)(KC) : 0);
-    s.per_thread = s.stripe + s.packed_a + s.split + KC * NR + LINE + round_up(KC * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
+    s.per_thread = s.stripe + s.packed_a + s.split + s.kc * NR + LINE + round_up(s.kc * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
     return s;
 }
 
@@ -92,7 +92,13 @@ static void NAME(channels_last)(
 {
     int64_t low = smaller(s->width, g->left), high = larger(low, smaller(s->width, g->W + g->left));
     int64_t height = s->height - (s->lines - (p1 - p0)) * g->stride_h, area = g->H * g->W;
-    for (int64_t n = n0; n < n1; n++)
+    int whole = s->width == g->W && g->left == 0 && g->top == 0 && p0 * g->stride_h + height <= g->H;
+    for (int64_t n = n0; n < n1; n++) {
+        if (whole) { /* lines without a border are one long line */
+            NAME(turn_line)(x + (n * g->C + channel) * area + p0 * g->stride_h * g->W, area, s->C, height * g->W,
+                            stripe + (n - n0) * s->height * s->width * s->C, s->C);
+            continue;
+        }
         for (int64_t i = 0; i < height; i++) {
             real *line = stripe + ((n - n0) * s->height + i) * s->width * s->C;
             int64_t h = p0 * g->stride_h + i - g->top;
@@ -105,6 +111,7 @@ static void NAME(channels_last)(
             NAME(turn)(from + low, area, s->C, high - low, line + low * s->C, s->C, (s->width - low) * s->C, 0);
             memset(line + high * s->C, 0, (size_t)((s->width - high) * s->C) * REAL_BYTES);
         }
+    }
 }
 
 /* Add the products of a block's pixels to the tiles. */
@@ -114,7 +121,7 @@ static void NAME(add_block)(
 {
     real *packed_a = scratch, *packed_b = packed_a + s->packed_a + s->split;
     pair *split_a = (pair *)(packed_a + s->packed_a), *split_b = split_a + ceil_div(s->M, s->mr) * s->slot;
-    int64_t *at_x = (int64_t *)(packed_b + KC * NR + LINE), area = (p1 - p0) * g->Q;
+    int64_t *at_x = (int64_t *)(packed_b + s->kc * NR + LINE), area = (p1 - p0) * g->Q;
     columns window = {g->S, s->C, g->dilation_h * s->width * s->C, g->dilation_w * s->C, 1, s->C};
     window = NAME(merged)(window);
     int64_t pixels = (n1 - n0) * (p1 - p0) * g->Q, blocks = ceil_div(pixels, s->kc), kc_most = ceil_div(pixels, larger(blocks, 1));

@@ -12,7 +12,7 @@
 #define PLACES 512
 #define STEP 3
 #define PHASES (STEP * STEP)
-#define ROOM (PLACES + 144)
+#define ROOM (PLACES + 144) /* whole vectors more, and no power of two apart, lest the same places of all phases share a cache set */
 
 /* rows x columns places, so many more that the windows reach, and the places in a row of all. */
 typedef struct {

@@ -107,6 +107,17 @@ static void NAME(turn)(
             dst[k * step + i] = src[i * stride + k];
 }
 
+/* `turn` where nothing may be written behind the K lines: the last vectors begin early enough to end with them. */
+UNUSED static void NAME(turn_line)(const real *src, int64_t stride, int64_t n, int64_t K, real *dst, int64_t step)
+{
+    int64_t whole = K / LANES * LANES, early = K - LANES;
+    NAME(turn)(src, stride, n, whole, dst, step, whole * step, 0);
+    if (whole && whole < K)
+        NAME(turn)(src + early, stride, n, LANES, dst + early * step, step, LANES * step, 0);
+    else if (!whole)
+        NAME(turn)(src, stride, n, K, dst, step, K * step, 0);
+}
+
 /* Pack rows m0 .. m0 + mr - 1 of the M rows of A, whose number (m, k) lies at a[m*stride + offset of k]. The blocks of
  * kc numbers k follow each other, in each the panels: dst[k0*M + m0*(length of the block) + k*mr + i]. */
 UNUSED static void NAME(pack_a)(

@@ -58,20 +58,6 @@ static int64_t NAME(cut_scratch)(const cut *c, int threads)
     return c->taps * (c->tap_x + c->tap_dy) + threads * round_up(c->lines, LINE) + c->all_sums;
 }
 
-/* dst[i*step + c] = pixel i of channel c, for n channels that lie `area` apart. */
-static void NAME(channels_last)(const real *x, int64_t area, int64_t n, int64_t pixels, real *dst, int64_t step)
-{
-    int64_t whole = pixels / LANES * LANES;
-    if (whole) {
-        NAME(turn)(x, area, n, whole, dst, step, whole * step, 0);
-        x += pixels - LANES;
-        dst += (pixels - LANES) * step;
-        pixels = pixels > whole ? LANES : 0;
-    }
-    if (pixels)
-        NAME(turn)(x, area, n, pixels, dst, step, pixels * step, 0);
-}
-
 /* Transform one row of tiles in n channels of an image (channels, H, W): of x (`is_x`) all pixels that the tile's outputs see,
  * of dy the outputs. The first lies at (top, -left), and what is outside of the image is 0. dst[tap][tile][n]. Returns whether
  * they are tame. */
@@ -92,7 +78,7 @@ INLINE int NAME(transform_row)(
         steps[i] = h >= 0 && h < H ? step : 0;
         if (steps[i]) {
             memset(row, 0, (size_t)(left * step * REAL_BYTES));
-            NAME(channels_last)(image + h * W, H * W, n, W, row + left * step, step);
+            NAME(turn_line)(image + h * W, H * W, n, W, row + left * step, step);
             memset(row + (left + W) * step, 0, (size_t)((width - left - W) * step * REAL_BYTES));
         }
     }
