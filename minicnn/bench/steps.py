@@ -5,8 +5,8 @@ within `ALL` of the error that PyTorch's own float32 makes at its worst, in two 
 parameter's within `EACH` of the worst parameter's. A constant bound would be either loose or wrong: deep batch-normalised networks
 multiply rounding by thousands, and a ReLU or a max pool whose input lies within rounding of its kink sends a gradient another
 way, and neither side is wrong. Which kinks rounding meets is luck, so PyTorch draws a few more times, with its pixels moved by
-`FLOOR`, what rounding amounts to behind a few layers: GoogLeNet's gradients are then off by 1.6e-4 to 6.2e-4. Where images of a network do not depend on each other, those on a kink run along but do not
-count (`on_a_kink`), as long as others remain. Elsewhere kinks befall PyTorch's float32 in the same measure.
+`FLOOR`, what rounding amounts to behind a few layers: GoogLeNet's gradients are then off by 1.6e-4 to 6.2e-4. Where images of a
+network do not depend on each other, those on a kink run along but do not count (`on_a_kink`), as long as others remain.
 """
 
 from __future__ import annotations
