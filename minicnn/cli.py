@@ -122,9 +122,10 @@ def training_command(defaults: Job) -> Callable[..., None]:
     """A command-line function whose options stand at the settings of `defaults`."""
     shown = ", ".join(f"{name}={value}" for name, value in defaults.options.items())
     standing = f" Those of {defaults.model} begin as {shown}." if shown else ""
+    meant = f" The other settings here are meant for {defaults.model}; minicnn train has plainer ones." if shown else ""
 
     def train(
-        model: Annotated[str, typer.Option(help="A network of the zoo for 32x32 images.")] = defaults.model,
+        model: Annotated[str, typer.Option(help=f"A network of the zoo for 32x32 images.{meant}")] = defaults.model,
         option: Annotated[
             list[str] | None, typer.Option(help=f"Of the network, as NAME=VALUE; more than one is fine.{standing}")
         ] = None,
@@ -188,7 +189,7 @@ def _options(given: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE, such as depth=32", param_hint="--option")
         try:
             options[name] = literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             options[name] = value
     return options
 

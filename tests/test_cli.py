@@ -179,6 +179,9 @@ def test_options_of_a_network(cli, tmp_path):
     assert minicnn.get_precision() == "highest"
     status, out, err = cli(*few, "--option", "batch_norm")
     assert status == 2 and "'batch_norm' is not of the form NAME=VALUE" in err
+    for option in ("name=alexnet", "device=meta", "num_classes=5", "dropout={[]: 1}"):
+        status, out, err = cli(*few, "--option", option)
+        assert status == 1 and (option.split("=")[0] in err.lower()) and "Traceback" not in err
 
 
 def test_importing_the_command_imports_nothing_heavy():

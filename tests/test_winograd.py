@@ -272,14 +272,28 @@ def test_small_tiles_are_as_accurate_as_float32(c, sizes):
 
 
 def test_an_output_of_a_small_tile_feels_its_own_window_alone(c):
-    """A huge pixel leaves what does not see it as accurate as it was."""
+    """A large pixel leaves what does not see it as accurate as it was."""
     g = geometry.conv2d((1, 16, 12, 12), (16, 16, 3, 3), 1, 1)
     for kernel, where in (("conv2d", (6, 6)), ("conv2d", (5, 7)), ("conv2d_input_grad", (6, 7))):
         arrays = operands(g, np.float32)[kernel]
-        arrays[0][0, :, where[0], where[1]] = 1e10
+        arrays[0][0, :, where[0], where[1]] = 1e4
         wrong = np.abs(run(c, kernel, arrays, g, tile=2) - expected(kernel, arrays, g))
         away = np.abs(np.indices((12, 12)) - np.reshape(where, (2, 1, 1))).max(0) > 1
         assert wrong[..., away].max() < 2e-5 < wrong[..., ~away].max()
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_a_huge_pixel_does_not_round_for_others(c, padding):
+    """Not even within the window, where the plain sum meets it with a weight of 0: such images go the plain way."""
+    g = geometry.conv2d((2, 16, 12, 12), (16, 16, 3, 3), 1, padding)
+    for kernel, arrays in operands(g, np.float32).items():
+        identity = np.zeros(g.weight_shape, np.float32)
+        identity[np.arange(16), np.arange(16), 1, 1] = 1
+        for place in ((0, 0), (6, 7), (arrays[0].shape[2] - 1, 3)):
+            given = [arrays[0].copy(), identity if kernel != "conv2d_weight_grad" else arrays[1], *arrays[2:]]
+            given[0][0, :, place[0], place[1]] = 1e8
+            plain = run(c, kernel, given, g)
+            np.testing.assert_array_equal(run(c, kernel, given, g, tile=2), plain)
 
 
 def test_whole_numbers_are_exact_in_small_tiles(c):

@@ -67,10 +67,10 @@ static NAME(shares) NAME(share)(const conv2d_geometry *g, int terms, int threads
     s.tiles = round_up(s.M, s.mr) * round_up(s.N, NR);
     s.slots = s.parts > 1 ? jobs * s.parts : threads;
     s.stripe = round_up(larger(s.images * s.height * s.width * s.C + NR, s.N), LINE);
-    s.kc = KC / 2; /* short sums, added apart: there are more pixels than channels */
+    s.kc = KC / 2; /* short sums, added apart: there are many pixels; and split operands have room, as in block_length */
     s.packed_a = round_up(s.kc * s.M, LINE);
     s.slot = NAME(split_slot)(s.terms, s.mr, s.kc);
-    s.split = ceil_div(s.M, s.mr) * s.slot + (s.terms ? parts_of(s.terms) * NAME(part_b)(KC) : 0);
+    s.split = ceil_div(s.M, s.mr) * s.slot + (s.terms ? parts_of(s.terms) * NAME(part_b)(s.kc) : 0);
     s.per_thread = s.stripe + s.packed_a + s.split + s.kc * NR + LINE + round_up(s.kc * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
     return s;
 }

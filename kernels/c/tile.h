@@ -107,7 +107,8 @@ static void NAME(turn)(
             dst[k * step + i] = src[i * stride + k];
 }
 
-/* `turn` where nothing may be written behind the K lines: the last vectors begin early enough to end with them. */
+/* `turn` where nothing may be written behind the K lines: the last vectors begin early enough to end with them. (Where n is no
+ * multiple of LANES and the lines touch, the last are turned number by number.) */
 UNUSED static void NAME(turn_line)(const real *src, int64_t stride, int64_t n, int64_t K, real *dst, int64_t step)
 {
     int64_t whole = K / LANES * LANES, early = K - LANES;

@@ -1,7 +1,7 @@
 /* Convolution by minimal filtering, and its input gradient, which is the same with the filters turned over. The naive
  * version is Reference.conv2d; winograd.h says what the algorithm is.
  *
- * A tile is 2x2 or 4x4 outputs; the tiles of all images, in rows, are the columns of 16 or 36 products, one for each tap:
+ * A tile is 2x2 outputs, or for 3x3 windows 4x4 too; the tiles of all images, in rows, are the columns of 16 or 36 products, one for each tap:
  * filters x channels times channels x tiles. The products of a block run while its transformed tiles are in the cache, and go
  * straight on to the transform back. Of the two operands the smaller is transformed beforehand, for all threads; the
  * other in pieces by the thread that needs it.
@@ -119,6 +119,9 @@ INLINE int NAME(pack_tiles_of)(
     real lines[6][3][4 * NR] __attribute__((aligned(LINE)));
     stretch s[NR];
     int64_t first = panel * NR, count = smaller(NR, p->tiles - first), found = NAME(find_stretches)(p, first, count, s);
+    /* The inner pixels of the tiles are all pixels, unless the padding is an unusual one. */
+    int unusual = f->top != 1 || f->left != 1 || f->P != f->H || f->Q != f->W;
+    magnitudes pixels = {{0}, {0}, {0}};
     vector squares = {0};
     memset(lines, 0, sizeof lines);
     for (int64_t c = c0; c < c1; c++) {
@@ -138,6 +141,10 @@ INLINE int NAME(pack_tiles_of)(
 #pragma GCC unroll 3
                 for (int j = 0; j < parts; j++)
                     NAME(part)(n, lines[i][j] + n * half, d + j * n);
+                if (wide == 4)
+                    for (int j = 0; j < 4; j++)
+                        if (unusual || ((i == 1 || i == 2) && (j == 1 || j == 2)))
+                            NAME(note)(d[j], &pixels);
                 NAME(transform_pixels)(wide, d, t[i]);
             }
 #pragma GCC unroll 6
@@ -155,7 +162,7 @@ INLINE int NAME(pack_tiles_of)(
             }
         }
     }
-    return NAME(is_tame)(squares);
+    return NAME(is_tame)(squares) && NAME(is_even)(pixels);
 }
 
 static __attribute__((noinline)) int NAME(pack_tiles)(

@@ -59,11 +59,11 @@ static int64_t NAME(cut_scratch)(const cut *c, int threads)
 }
 
 /* Transform one row of tiles in n channels of an image (channels, H, W): of x (`is_x`) all pixels that the tile's outputs see,
- * of dy the outputs. The first lies at (top, -left), and what is outside of the image is 0. dst[tap][tile][n]. Returns whether
+ * of dy the outputs. `unusual`: not all pixels are inner ones of a tile. The first lies at (top, -left), and what is outside of the image is 0. dst[tap][tile][n]. Returns whether
  * they are tame. */
 INLINE int NAME(transform_row)(
     const int tile, const int is_x, const real *image, int64_t H, int64_t W, int64_t top, int64_t left, int64_t across, int64_t n,
-    real *lines, real *dst, int64_t tap)
+    int unusual, real *lines, real *dst, int64_t tap)
 {
     const int wide = tile + 2, size = is_x ? wide : tile;
     const int64_t step = is_x ? NR : WIDE_MR, width = tile * across + size - tile;
@@ -71,6 +71,7 @@ INLINE int NAME(transform_row)(
     vector squares[(NR > WIDE_MR ? NR : WIDE_MR) / LANES] = {{0}};
     const real *rows[6];
     int64_t steps[6];
+    magnitudes pixels = {{0}, {0}, {0}};
     for (int i = 0; i < size; i++) {
         int64_t h = top + i;
         real *row = lines + i * width * step;
@@ -90,6 +91,10 @@ INLINE int NAME(transform_row)(
 #pragma GCC unroll 6
                 for (int j = 0; j < size; j++)
                     from[j] = *(const vector *)(rows[i] + j * steps[i] + c);
+                if (wide == 4)
+                    for (int j = 0; j < size; j++)
+                        if (!is_x || unusual || ((i == 1 || i == 2) && (j == 1 || j == 2)))
+                            NAME(note)(from[j], &pixels);
                 if (is_x)
                     NAME(transform_pixels)(wide, from, half[i]);
                 else
@@ -121,7 +126,7 @@ INLINE int NAME(transform_row)(
         for (int i = 0; i < size; i++)
             rows[i] += tile * steps[i];
     }
-    int tame = 1;
+    int tame = NAME(is_even)(pixels);
     for (int64_t c = 0; c < n; c++)
         tame &= squares[c / LANES][c % LANES] < LIMIT;
     return tame;
@@ -133,13 +138,14 @@ INLINE int NAME(transform_job_of)(
     real *to_x, real *to_dy, real *lines)
 {
     int64_t down = ceil_div(g->P, tile), n = row / down, top = row % down * tile;
+    int unusual = g->top != 1 || g->left != 1 || g->P != g->H || g->Q != g->W;
     if (job < c->panels_c) {
         int64_t first = job * NR;
         return NAME(transform_row)(tile, 1, x + (n * g->C + first) * g->H * g->W, g->H, g->W, top - g->top, g->left, c->across,
-                                   smaller(NR, g->C - first), lines, to_x + (first * c->tiles + at * c->across * NR), c->tap_x);
+                                   smaller(NR, g->C - first), unusual, lines, to_x + (first * c->tiles + at * c->across * NR), c->tap_x);
     }
     int64_t first = (job - c->panels_c) * c->mr, mr = smaller(c->mr, g->K - first);
-    return NAME(transform_row)(tile, 0, dy + (n * g->K + first) * g->P * g->Q, g->P, g->Q, top, 0, c->across, mr, lines,
+    return NAME(transform_row)(tile, 0, dy + (n * g->K + first) * g->P * g->Q, g->P, g->Q, top, 0, c->across, mr, 0, lines,
                                to_dy + first * c->tiles + at * c->across * mr, c->tap_dy);
 }
 

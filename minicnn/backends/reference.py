@@ -364,10 +364,10 @@ class Reference(Windows):
         w -= (lr / (1 - beta1**step)) * m / denominator
 
 
-# NaN and infinity are legal numbers here: they pass through without NumPy's warnings. What computes nothing is spared that.
-_SILENT = ("empty", "zeros", "reshape", "transpose", "broadcast_to", "extended", "getitem")
+# NaN and infinity are legal numbers here: they pass through without NumPy's warnings. What computes nothing needs no such care.
+_WITHOUT_ARITHMETIC = ("empty", "zeros", "reshape", "transpose", "broadcast_to", "extended", "getitem")
 for _name, _kernel in {**vars(Windows), **vars(Reference)}.items():
-    if not _name.startswith("_") and _name not in _SILENT:
+    if not _name.startswith("_") and _name not in _WITHOUT_ARITHMETIC:
         setattr(Reference, _name, np.errstate(all="ignore")(_kernel) if callable(_kernel) else _kernel)
 
 

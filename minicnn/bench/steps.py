@@ -45,8 +45,8 @@ ALL, EACH = 1.5, 2.0
 """How many times PyTorch's error: of all gradients (or the logits), and of a single parameter's, whose few numbers scatter more."""
 COARSER = {level: 2.0 ** (24 - bits) for level, bits in BITS.items()}
 """By how much a level rounds more coarsely than float32; errors grow at most in proportion."""
-MOVES = (1, 2, 3)
-"""Draws of PyTorch's luck beside its layouts."""
+SEEDS = (1, 2, 3)
+"""Of further draws of PyTorch's luck, beside its layouts."""
 NUDGE = 1e-6
 FLOOR = 2.0**-22
 """An error below this is float32's own rounding, whatever PyTorch's is."""
@@ -136,7 +136,8 @@ def values(gradient: Tensor | None) -> np.ndarray:
 
 
 def theirs(name: str, batch: int, dtype: Any = np.float32, channels_last: bool = False, moved: int = 0) -> Network:
-    """The same in PyTorch, with the same weights. moved: if not 0, every pixel is by `FLOOR`, up or down as drawn."""
+    """The same in PyTorch, with the same weights. moved: a seed other than 0 moves every pixel by its
+    `FLOOR`-th part, up or down as drawn."""
     from . import twin
 
     torch = machine.torch()
@@ -145,10 +146,10 @@ def theirs(name: str, batch: int, dtype: Any = np.float32, channels_last: bool =
     paths = [path for path, _ in source.named_parameters()]
     del source
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    pixels, classes_of = inputs(name, batch, dtype)
+    pixels, numbers = inputs(name, batch, dtype)
     if moved:
         pixels += pixels * np.random.default_rng(moved).choice([-FLOOR, FLOOR], pixels.shape).astype(dtype)
-    images, labels = torch.from_numpy(pixels), torch.from_numpy(classes_of)
+    images, labels = torch.from_numpy(pixels), torch.from_numpy(numbers)
     if channels_last:
         images = images.to(memory_format=torch.channels_last)
 
@@ -222,7 +223,7 @@ def agree(
         labels[on_a_kink(name, batch)] = -100  # what the loss ignores
         exact = answers(theirs(name, batch, np.float64), labels)
         plain = [errors(answers(makers[who], labels), exact) for who in LAYOUTS]
-        plain += [errors(answers(theirs(name, batch, moved=seed), labels), exact) for seed in MOVES]
+        plain += [errors(answers(theirs(name, batch, moved=seed), labels), exact) for seed in SEEDS]
     else:
         with minicnn.use_backend("numpy"):
             exact = answers(ours(name, batch, np.float64), labels)

@@ -85,7 +85,7 @@ def _plain(op: str, labels: Any) -> np.ndarray:
 def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> tuple[Tensor, bool]:
     """Labels as an int64 Tensor, checked: one for each row of logits, each 0 .. C-1 or `ignore`; and whether all are classes.
 
-    The latter is True only where it is known: for labels in the computer's own memory.
+    Of labels that are not on the CPU the latter is not known, and False.
     """
     values = labels if isinstance(labels, Tensor) else Tensor(_plain(op, labels))
     if values.dtype.kind not in "iu":
@@ -97,11 +97,11 @@ def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> 
             f"{op}: labels have shape {values.shape}: they must be {logits.shape[:1]}, one for each row of the logits {logits.shape}"
         )
     values = values if values.dtype == np.int64 else astype(values, np.int64)
-    known = values.device == "cpu"
-    if known and values.size:
+    all_count = values.device == "cpu"
+    if all_count and values.size:
         numbers, classes = values.data, logits.shape[1]
         if numbers.min() < 0 or numbers.max() >= classes:
-            known = False
+            all_count = False
             wrong = (numbers < 0) | (numbers >= classes)
             if ignore is not None:
                 wrong &= numbers != ignore
@@ -111,8 +111,8 @@ def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> 
                     + (f" or ignore_index ({ignore})" if ignore is not None else "")
                 )
         elif ignore is not None and 0 <= ignore < classes:
-            known = not (numbers == ignore).any()
-    return values.to(logits.device), known
+            all_count = not (numbers == ignore).any()
+    return values.to(logits.device), all_count
 
 
 def _reduced(op: str, loss: Tensor, reduction: str, weight: Tensor | float | None = None) -> Tensor:
@@ -157,15 +157,13 @@ def cross_entropy(
         if labels.shape != outer:
             raise ShapeError(f"cross_entropy: labels have shape {labels.shape}: they must be {outer}")
         labels = labels.reshape(-1)
-    labels, counted_all = _labels("cross_entropy", labels, logits, ignore_index)
+    labels, all_count = _labels("cross_entropy", labels, logits, ignore_index)
     loss = _cross_entropy(logits, labels, weight, smoothing=float(label_smoothing), ignore=int(ignore_index))
     if reduction == "none":
         return _reshape(loss, shape=outer)
-    if weight is None and counted_all and logits.device != "meta":
+    if weight is None and logits.device != "meta" and (all_count or bool((labels != ignore_index).data.all())):
         return _reduced("cross_entropy", loss, reduction)
     counted = labels != ignore_index
-    if weight is None and logits.device != "meta" and bool(counted.data.all()):
-        return _reduced("cross_entropy", loss, reduction)
     share = astype(counted, logits.dtype)
     if weight is not None:
         zero = astype(astype(counted, np.int64) * labels, np.int64) if logits.device != "meta" else None

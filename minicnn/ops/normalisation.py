@@ -141,10 +141,7 @@ def batch_norm(
     else:
         mean, var = floating("batch_norm", x, running_mean.detach(), running_var.detach())[1:]  # type: ignore[union-attr]
     # Rounded once: where all variances are alike, as in a new network, every layer's rounding points the same way.
-    if x.device == "cpu":
-        invstd = Tensor((1 / np.sqrt(var.data.astype(np.float64) + eps)).astype(x.dtype))
-    else:
-        invstd = power(var.astype(np.float64) + eps, -0.5).astype(x.dtype)
+    invstd = power(var.astype(np.float64) + eps, -0.5).astype(x.dtype)
     return _batch_norm(
         x, scale, shift, residual, mean, invstd, training=bool(training), eps=float(eps), relu=bool(relu)
     )

@@ -67,9 +67,9 @@ class Job:
     plots: bool = True
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result: the fields above `data`, by name."""
+        """What decides the result: the fields above `data`, by name, but the network's options, which its recipe tells in full."""
         names = [field.name for field in dataclasses.fields(self)]
-        return {name: getattr(self, name) for name in names[: names.index("data")]}
+        return {name: getattr(self, name) for name in names[: names.index("data")] if name != "options"}
 
 
 def run(job: Job, command: str | None = None, say: Callable[[str], None] = print) -> Evaluation:
@@ -87,7 +87,7 @@ def run(job: Job, command: str | None = None, say: Callable[[str], None] = print
     with contextlib.ExitStack() as stack:
         if job.backend:
             stack.enter_context(backends.use_backend(job.backend))
-        if job.precision:
+        if job.precision is not None:
             stack.enter_context(backends.use_precision(job.precision))
         if job.threads is not None:
             backends.set_num_threads(job.threads)
@@ -123,9 +123,13 @@ def _run(job: Job, command: str, say: Callable[[str], None]) -> Evaluation:
         train, held = split(train, job.validation, job.seed)
 
     random.manual_seed(job.seed)
-    options = {"num_classes": len(train.classes), **job.options}
+    for name in job.options:
+        check(name not in ("num_classes", "in_channels"), f"options has {name}: the data decides it: leave it out")
+        known = [option for option in models.options(job.model) if option not in ("num_classes", "in_channels")]
+        check(name in known, f"options has {name}: {job.model} has no such option: it has {', '.join(known)}")
+    options = {**job.options, "num_classes": len(train.classes)}
     if "in_channels" in models.options(job.model):
-        options.setdefault("in_channels", 3)
+        options["in_channels"] = 3
     size = models.info(job.model).input_shape[-1]
     check(
         size <= 64,

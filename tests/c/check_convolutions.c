@@ -59,7 +59,8 @@ static void NAME(filter_minimally)(
     const NAME(convolution_case) *c, const conv2d_geometry *g, const real *x, const real *w, const real *bias, const real *y,
     real *out, void *taps)
 {
-    CALL(winograd_tile)(g, c->which == TO_Y ? 0 : c->which == TO_X ? 1 : 2, c->winograd);
+    int tile = CALL(winograd_tile)(g, c->which == TO_Y ? 0 : c->which == TO_X ? 1 : 2, c->winograd);
+    agree(0, tile, tile == 0 || tile == 2 ? tile : 4, 0);
     if (c->which == TO_Y) {
         void *room = scratch(CALL(winograd_conv2d_scratch)(c->winograd, g, taps, c->terms, threads));
         CALL(winograd_conv2d)(c->winograd, x, w, bias, g, c->relu, out, c->terms, room, threads);
