@@ -144,7 +144,7 @@ INLINE int NAME(pack_tiles_of)(
                 if (wide == 4)
                     for (int j = 0; j < 4; j++)
                         if (unusual || ((i == 1 || i == 2) && (j == 1 || j == 2)))
-                            NAME(note)(d[j], &pixels);
+                            NAME(note)(d[j], ~(choice){0}, &pixels);
                 NAME(transform_pixels)(wide, d, t[i]);
             }
 #pragma GCC unroll 6

@@ -120,9 +120,10 @@ typedef struct {
 
 #define magnitudes NAME(magnitudes)
 
-INLINE void NAME(note)(vector d, magnitudes *m)
+/* Of the numbers of d where `of` is -1. */
+INLINE void NAME(note)(vector d, choice of, magnitudes *m)
 {
-    choice e = ((choice)d >> (REAL_BYTES == 4 ? 23 : 52)) & (REAL_BYTES == 4 ? 255 : 2047), larger = e > m->most;
+    choice e = ((choice)d >> (REAL_BYTES == 4 ? 23 : 52)) & (REAL_BYTES == 4 ? 255 : 2047) & of, larger = e > m->most;
     m->sum += e;
     m->count -= e > 0;
     m->most = (larger & e) | (~larger & m->most);

@@ -72,6 +72,9 @@ INLINE int NAME(transform_row)(
     const real *rows[6];
     int64_t steps[6];
     magnitudes pixels = {{0}, {0}, {0}};
+    choice lane = {0}; /* behind the last channel there may be anything */
+    for (int i = 0; i < LANES; i++)
+        lane[i] = i;
     for (int i = 0; i < size; i++) {
         int64_t h = top + i;
         real *row = lines + i * width * step;
@@ -94,7 +97,7 @@ INLINE int NAME(transform_row)(
                 if (wide == 4)
                     for (int j = 0; j < size; j++)
                         if (!is_x || unusual || ((i == 1 || i == 2) && (j == 1 || j == 2)))
-                            NAME(note)(from[j], &pixels);
+                            NAME(note)(from[j], lane < (integer)(n - c), &pixels);
                 if (is_x)
                     NAME(transform_pixels)(wide, from, half[i]);
                 else
