@@ -126,17 +126,18 @@ void conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geom
 /* The same by Winograd's minimal filtering, for stride and dilation 1 and one group. F(2x2, 3x3), with a 3x3 window and tile 2,
  * takes 4/9 of the multiplications and rounds like plain float32; F(4x4, 3x3), with tile 4, takes a quarter, and F(2x2, 5x5), not
  * for the weight gradient, 9/25: the relative Frobenius error is about 1e-6 in float32, and a large pixel spoils small results
- * beside it. Where a number is infinite, NaN or beyond 1e14 (float64: 1e149) the result is conv2d's with `terms`, bit for bit.
+ * beside it. A 5x5 window has tile 2 alone. Where a number is infinite, NaN or beyond 1e14 (float64: 1e149), and with F(2x2, 3x3)
+ * where a pixel is 2**14 (2**43) times the mean, as exponents go, the result is conv2d's with `terms`, bit for bit.
  * winograd_tile: which tile is the fastest for conv2d (kind 0), its input gradient (1), its weight gradient (2); `most`: 2 for the
  * accuracy of plain float32, else 4; 0: none, the plain kernel is. */
 int winograd_tile_f32(const conv2d_geometry *geometry, int kind, int most);
 int winograd_tile_f64(const conv2d_geometry *geometry, int kind, int most);
 int64_t winograd_conv2d_scratch_f32(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
 int64_t winograd_conv2d_scratch_f64(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
-void winograd_conv2d_f32(int tile, const float *x, const float *weight, const float *bias, const conv2d_geometry *geometry, int relu,
-    float *out, int terms, void *scratch, int threads);
-void winograd_conv2d_f64(int tile, const double *x, const double *weight, const double *bias, const conv2d_geometry *geometry, int
-    relu, double *out, int terms, void *scratch, int threads);
+void winograd_conv2d_f32(int tile, const float *x, const float *weight, const float *bias, const conv2d_geometry *geometry,
+    int relu, float *out, int terms, void *scratch, int threads);
+void winograd_conv2d_f64(int tile, const double *x, const double *weight, const double *bias, const conv2d_geometry *geometry,
+    int relu, double *out, int terms, void *scratch, int threads);
 int64_t winograd_conv2d_input_grad_scratch_f32(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
 int64_t winograd_conv2d_input_grad_scratch_f64(int tile, const conv2d_geometry *geometry, void *taps, int terms, int threads);
 void winograd_conv2d_input_grad_f32(int tile, const float *dy, const float *weight, const conv2d_geometry *geometry, float *out,

@@ -71,7 +71,8 @@ static NAME(shares) NAME(share)(const conv2d_geometry *g, int terms, int threads
     s.packed_a = round_up(s.kc * s.M, LINE);
     s.slot = NAME(split_slot)(s.terms, s.mr, s.kc);
     s.split = ceil_div(s.M, s.mr) * s.slot + (s.terms ? parts_of(s.terms) * NAME(part_b)(s.kc) : 0);
-    s.per_thread = s.stripe + s.packed_a + s.split + s.kc * NR + LINE + round_up(s.kc * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
+    s.per_thread = s.stripe + s.packed_a + s.split + s.kc * NR + LINE
+                   + round_up(s.kc * (int64_t)sizeof(int64_t) / REAL_BYTES, LINE);
     return s;
 }
 

@@ -12,7 +12,8 @@
 #define PLACES 512
 #define STEP 3
 #define PHASES (STEP * STEP)
-#define ROOM (PLACES + 144) /* whole vectors more, and no power of two apart, lest the same places of all phases share a cache set */
+/* Whole vectors more, and no power of two apart, lest the same places of all phases share a cache set. */
+#define ROOM (PLACES + 144)
 
 /* rows x columns places, so many more that the windows reach, and the places in a row of all. */
 typedef struct {
@@ -280,8 +281,8 @@ INLINE void NAME(max_grad_phase)(
 /* `rows` x `columns` places of each phase of dx from (i0, j0) on. There are `before` numbers in front of dy and the indices of the
  * plane, and `after` behind them. */
 static void NAME(max_grad_block)(
-    const real *dy, const int32_t *indices, int64_t before, int64_t after, const pool2d_geometry *g, const block *l, int64_t i0, int64_t rows, int64_t j0,
-    int64_t columns, real *dx)
+    const real *dy, const int32_t *indices, int64_t before, int64_t after, const pool2d_geometry *g, const block *l, int64_t i0,
+    int64_t rows, int64_t j0, int64_t columns, real *dx)
 {
     real d[ROOM], sums[PHASES][ROOM];
     integer index[ROOM];

@@ -1,10 +1,10 @@
 /* Convolution by minimal filtering, and its input gradient, which is the same with the filters turned over. The naive
  * version is Reference.conv2d; winograd.h says what the algorithm is.
  *
- * A tile is 2x2 outputs, or for 3x3 windows 4x4 too; the tiles of all images, in rows, are the columns of 16 or 36 products, one for each tap:
- * filters x channels times channels x tiles. The products of a block run while its transformed tiles are in the cache, and go
- * straight on to the transform back. Of the two operands the smaller is transformed beforehand, for all threads; the
- * other in pieces by the thread that needs it.
+ * A tile is 2x2 outputs, or for 3x3 windows 4x4 too; the tiles of all images, in rows, are the columns of 16 or 36 products, one
+ * for each tap: filters x channels times channels x tiles. The products of a block run while its transformed tiles are in the
+ * cache, and go straight on to the transform back. Of the two operands the smaller is transformed beforehand, for all threads;
+ * the other in pieces by the thread that needs it.
  */
 #ifndef real
 #define SOURCE "winograd.c"
@@ -20,7 +20,7 @@ typedef struct {
     const real *x, *w, *bias;
     int64_t w_m, w_c;
     int turned, relu;
-    int window, tile; /* 3 or 5; the outputs of a tile are tile x tile, 2 or 4 */
+    int window, tile; /* 3 or 5; the outputs of a tile are tile x tile, 2 or, for a window of 3, 4 */
     real *y;
 } NAME(filtering);
 
@@ -360,8 +360,8 @@ int NAME(winograd_tile)(const conv2d_geometry *g, int kind, int most)
 {
     enum { WEIGHT = 13, PIXEL = 90, FEWEST = 8 };
     int window = (int)g->R;
-    if (window != g->S || (window != 3 && (window != 5 || kind == 2)) || g->stride_h != 1 || g->stride_w != 1 || g->dilation_h != 1 || g->dilation_w != 1 || g->G != 1
-        || g->C < FEWEST || g->K < FEWEST)
+    if (window != g->S || (window != 3 && (window != 5 || kind == 2)) || g->stride_h != 1 || g->stride_w != 1
+        || g->dilation_h != 1 || g->dilation_w != 1 || g->G != 1 || g->C < FEWEST || g->K < FEWEST)
         return 0;
     int64_t height = kind == 1 ? g->H : g->P, width = kind == 1 ? g->W : g->Q;
     int64_t columns = kind == 2 ? round_up(g->C, NR) : g->C, tap = kind == 2 ? 50 : 36;

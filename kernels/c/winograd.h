@@ -1,4 +1,5 @@
-/* Winograd's minimal filtering for 3x3 and 5x5 windows that move by one pixel: Winograd 1980, Lavin and Gray 2016, arXiv:1509.09308.
+/* Winograd's minimal filtering for 3x3 and 5x5 windows that move by one pixel: Winograd 1980; Lavin and Gray 2016,
+ * arXiv:1509.09308.
  *
  * Correlating n + 2 numbers d with 3 weights g gives n outputs; the products of two polynomials that it is made of are fixed
  * by their values at n + 2 points. F(n, 3): y = A' [(G g) * (B' d)], * number by number: n + 2 multiplications for n outputs. A
@@ -6,7 +7,8 @@
  * tap of the 16 or 36, these are matrix products. The weight gradient is F(3, n): 3x3 outputs, the tile of dy is the filter; B
  * is the same. So it is for 5x5 windows in F(2, 5), 36 of 100 for 2x2 outputs, where the weight gradient would not pay.
  *
- * The points are 0, 1, -1 and infinity for F(2, 3); 0, a, -a, b, -b and infinity for F(4, 3) and F(2, 5). With N(p) the product of p - q over the other finite points q,
+ * The points are 0, 1, -1 and infinity for F(2, 3), where the signs of G and B' are turned at 0; 0, a, -a, b, -b and infinity
+ * for F(4, 3) and F(2, 5). With N(p) the product of p - q over the other finite points q,
  *
  *     A' column of p: 1, p, p^2, ...      G row of p: 1, p, p^2, ... / N(p)      B' row of p: coefficients of the product of x - q
  *     of infinity:    0, ..., 0, 1        0, ..., 0, 1                           of the product over all

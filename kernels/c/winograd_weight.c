@@ -59,8 +59,8 @@ static int64_t NAME(cut_scratch)(const cut *c, int threads)
 }
 
 /* Transform one row of tiles in n channels of an image (channels, H, W): of x (`is_x`) all pixels that the tile's outputs see,
- * of dy the outputs. `unusual`: not all pixels are inner ones of a tile. The first lies at (top, -left), and what is outside of the image is 0. dst[tap][tile][n]. Returns whether
- * they are tame. */
+ * of dy the outputs. `unusual`: not all pixels are inner ones of a tile. The first lies at (top, -left), and what is outside of
+ * the image is 0. dst[tap][tile][n]. Returns whether they are tame. */
 INLINE int NAME(transform_row)(
     const int tile, const int is_x, const real *image, int64_t H, int64_t W, int64_t top, int64_t left, int64_t across, int64_t n,
     int unusual, real *lines, real *dst, int64_t tap)
@@ -145,7 +145,8 @@ INLINE int NAME(transform_job_of)(
     if (job < c->panels_c) {
         int64_t first = job * NR;
         return NAME(transform_row)(tile, 1, x + (n * g->C + first) * g->H * g->W, g->H, g->W, top - g->top, g->left, c->across,
-                                   smaller(NR, g->C - first), unusual, lines, to_x + (first * c->tiles + at * c->across * NR), c->tap_x);
+                                   smaller(NR, g->C - first), unusual, lines, to_x + (first * c->tiles + at * c->across * NR),
+                                   c->tap_x);
     }
     int64_t first = (job - c->panels_c) * c->mr, mr = smaller(c->mr, g->K - first);
     return NAME(transform_row)(tile, 0, dy + (n * g->K + first) * g->P * g->Q, g->P, g->Q, top, 0, c->across, mr, 0, lines,
@@ -240,7 +241,8 @@ void NAME(winograd_conv2d_weight_grad)(
     threads = team(threads, g->N * g->K * g->P * g->Q * g->C, 10000);
     cut c = NAME(make_cut)(tile, g, threads);
     int wild = c.rows * c.across == 0;
-    real *to_x = scratch, *to_dy = to_x + c.taps * c.tap_x, *all_sums = to_dy + c.taps * c.tap_dy, *all_lines = all_sums + c.all_sums;
+    real *to_x = scratch, *to_dy = to_x + c.taps * c.tap_x, *all_sums = to_dy + c.taps * c.tap_dy;
+    real *all_lines = all_sums + c.all_sums;
     int64_t panels = c.panels_c + c.panels_m;
 #pragma omp parallel num_threads(threads) reduction(| : wild) if (threads > 1)
     {
