@@ -42,15 +42,26 @@ typedef integer NAME(choice) __attribute__((vector_size(VECTOR_BYTES)));
 #define SHUFFLE(a, b, which) __builtin_shuffle(a, b, (choice){which})
 #endif
 
-/* Copy n numbers; the last vector begins early enough to end with them. */
-UNUSED static void NAME(copy_line)(const real *src, real *dst, int64_t n)
+/* In a loop that copies or clears a few numbers: gcc shall not make a call of memcpy or memset of it. */
+#define FEW __asm__ volatile("")
+
+/* Copy n numbers in pieces of a fixed size, if there are that many; the last begins early enough to end with them. */
+INLINE int NAME(copy_pieces)(const int piece, const real *src, real *dst, int64_t n)
 {
-    if (n < LANES) {
-        for (int64_t i = 0; i < n; i++)
-            dst[i] = src[i];
-        return;
+    if (n < piece || piece == 0)
+        return 0;
+    for (int64_t i = 0; i < n - piece; i += piece) {
+        FEW;
+        memcpy(dst + i, src + i, (size_t)piece * REAL_BYTES);
     }
-    for (int64_t i = 0; i < n - LANES; i += LANES)
-        *(unaligned *)(dst + i) = *(const unaligned *)(src + i);
-    *(unaligned *)(dst + n - LANES) = *(const unaligned *)(src + n - LANES);
+    memcpy(dst + n - piece, src + n - piece, (size_t)piece * REAL_BYTES);
+    return 1;
+}
+
+/* Copy n numbers. */
+INLINE void NAME(copy_line)(const real *src, real *dst, int64_t n)
+{
+    (void)(NAME(copy_pieces)(LANES, src, dst, n) || NAME(copy_pieces)(LANES / 2, src, dst, n)
+           || NAME(copy_pieces)(LANES / 4, src, dst, n) || NAME(copy_pieces)(LANES / 8, src, dst, n)
+           || NAME(copy_pieces)(LANES / 16, src, dst, n));
 }

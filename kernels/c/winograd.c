@@ -85,15 +85,50 @@ static int64_t NAME(find_stretches)(const plan *p, int64_t first, int64_t count,
     return found;
 }
 
-/* dst = the pixels from .. from + n - 1 of a row of W, 0 where there are none. */
-INLINE void NAME(copy_pixels)(const real *row, int64_t from, int64_t n, int64_t W, real *dst)
+/* n of the numbers from src on, the others 0. What ends before `end` may be read. */
+INLINE vector NAME(load_some)(const real *src, int64_t n, const real *end)
 {
-    int64_t i = 0, low = smaller(n, larger(0, -from)), high = larger(low, smaller(n, W - from));
-    for (; i < low; i++)
-        dst[i] = 0;
-    NAME(copy_run)(row + from + low, dst + low, high - low, 0);
-    for (i = high; i < n; i++)
-        dst[i] = 0;
+    vector v = {0};
+    if (end - src < LANES) {
+        for (int64_t i = 0; i < smaller(n, LANES); i++)
+            v[i] = src[i];
+        return v;
+    }
+    choice lane;
+    for (int i = 0; i < LANES; i++)
+        lane[i] = i;
+    return (vector)((choice)*(const unaligned *)src & (lane < (integer)n));
+}
+
+/* to[i] = row i of B' d for a stretch of tiles in one channel, `extent` pixels; what is outside of the image is 0. */
+INLINE void NAME(transform_down)(
+    const int n, const int wide, const filtering *f, const stretch *s, int64_t c, int64_t extent, int unusual, magnitudes *pixels,
+    real (*to)[4 * NR + 2 * LANES])
+{
+    int64_t from = n * s->column - f->left, low = smaller(extent, larger(0, -from)), high = larger(low, smaller(extent, f->W - from));
+    const real *image = f->x + (s->n * f->C + c) * f->H * f->W, *end = f->x + f->N * f->C * f->H * f->W;
+    for (int i = 0; i < wide; i++)
+        for (int64_t at = 0; at < low; at++) {
+            FEW;
+            to[i][at] = 0;
+        }
+    for (int64_t at = low; at < extent; at += LANES) {
+        vector d[6], v[6];
+#pragma GCC unroll 6
+        for (int i = 0; i < wide; i++) {
+            int64_t h = n * s->row + i - f->top;
+            const real *src = image + h * f->W + from + at;
+            d[i] = h < 0 || h >= f->H ? (vector){0} : NAME(load_some)(src, high - at, end);
+            __builtin_prefetch(src + 2 * f->H * f->W);
+            /* The inner pixels of the tiles are all pixels, unless the padding is an unusual one. */
+            if (wide == 4 && (unusual || i == 1 || i == 2))
+                NAME(note)(d[i], ~(choice){0}, pixels);
+        }
+        NAME(transform_pixels)(wide, d, v);
+#pragma GCC unroll 6
+        for (int i = 0; i < wide; i++)
+            *(unaligned *)(to[i] + at) = v[i];
+    }
 }
 
 /* d[i] = number i of each of LANES tiles that lie n apart in a line, i < n. */
@@ -115,52 +150,42 @@ INLINE int NAME(pack_tiles_of)(
     const int n, const int r, const filtering *f, const plan *p, int64_t panel, int64_t c0, int64_t c1, real *v)
 {
     const int wide = n + r - 1, parts = (wide + n - 1) / n;
-    /* The rows of the tiles: columns 0 .. n - 1 of all tiles side by side, columns n .. 2n - 1, ... */
-    real lines[6][3][4 * NR] __attribute__((aligned(LINE)));
+    /* The rows of B' d of a stretch; those of the panel: columns 0 .. n - 1 of all tiles side by side, columns n .. 2n - 1, ... */
+    real down[6][4 * NR + 2 * LANES], lines[6][3][4 * NR + LANES] __attribute__((aligned(LINE)));
     stretch s[NR];
     int64_t first = panel * NR, count = smaller(NR, p->tiles - first), found = NAME(find_stretches)(p, first, count, s);
-    /* The inner pixels of the tiles are all pixels, unless the padding is an unusual one. */
     int unusual = f->top != 1 || f->left != 1 || f->P != f->H || f->Q != f->W;
     magnitudes pixels = {{0}, {0}, {0}};
     vector squares = {0};
-    memset(lines, 0, sizeof lines);
     for (int64_t c = c0; c < c1; c++) {
-        for (int64_t k = 0; k < found; k++)
-            for (int i = 0; i < wide; i++) {
-                int64_t h = n * s[k].row + i - f->top, from = n * s[k].column - f->left, length = n * s[k].length;
-                int64_t W = h < 0 || h >= f->H ? 0 : f->W; /* a row outside of the image has no pixels */
-                const real *row = f->x + ((s[k].n * f->C + c) * f->H + (W ? h : 0)) * f->W;
+        for (int64_t k = 0; k < found; k++) {
+            int64_t length = n * s[k].length;
+            NAME(transform_down)(n, wide, f, s + k, c, length + r - 1, unusual, &pixels, down);
+            /* Whole vectors: what is too much the next stretches overwrite. */
+            for (int i = 0; i < wide; i++)
                 for (int j = 0; j < parts; j++)
-                    NAME(copy_pixels)(row, from + j * n, length, W, lines[i][j] + n * s[k].at);
-            }
-        for (int half = 0; half < NR; half += LANES) {
-            vector t[6][6];
+                    for (int64_t at = 0; at < length; at += LANES) {
+                        FEW;
+                        *(unaligned *)(lines[i][j] + n * s[k].at + at) = *(const unaligned *)(down[i] + n * j + at);
+                    }
+        }
+        for (int i = 0; i < wide && count < NR; i++)
+            for (int j = 0; j < parts; j++)
+                memset(lines[i][j] + n * count, 0, (size_t)(n * (NR - count) * REAL_BYTES));
+        for (int half = 0; half < NR; half += LANES)
 #pragma GCC unroll 6
             for (int i = 0; i < wide; i++) {
-                vector d[8];
+                vector d[8], to[6];
 #pragma GCC unroll 3
                 for (int j = 0; j < parts; j++)
                     NAME(part)(n, lines[i][j] + n * half, d + j * n);
-                if (wide == 4)
-                    for (int j = 0; j < 4; j++)
-                        if (unusual || ((i == 1 || i == 2) && (j == 1 || j == 2)))
-                            NAME(note)(d[j], ~(choice){0}, &pixels);
-                NAME(transform_pixels)(wide, d, t[i]);
-            }
-#pragma GCC unroll 6
-            for (int j = 0; j < wide; j++) {
-                vector d[6], to[6];
-#pragma GCC unroll 6
-                for (int i = 0; i < wide; i++)
-                    d[i] = t[i][j];
                 NAME(transform_pixels)(wide, d, to);
 #pragma GCC unroll 6
-                for (int i = 0; i < wide; i++) {
-                    squares += to[i] * to[i];
-                    *(vector *)(v + (wide * i + j) * p->tap_v + c * NR + half) = to[i];
+                for (int j = 0; j < wide; j++) {
+                    squares += to[j] * to[j];
+                    *(vector *)(v + (wide * i + j) * p->tap_v + c * NR + half) = to[j];
                 }
             }
-        }
     }
     return NAME(is_tame)(squares) && NAME(is_even)(pixels);
 }
@@ -237,6 +262,7 @@ INLINE void NAME(write_tiles_of)(
     const int n, const int wide, const filtering *f, const plan *p, int64_t m, const stretch *s, int64_t found, const real *sums)
 {
     real lines[4][4 * NR] __attribute__((aligned(LINE)));
+    real bias = f->bias ? f->bias[m] : 0;
     for (int half = 0; half < NR; half += LANES) {
         vector t[6][4];
 #pragma GCC unroll 6
@@ -254,6 +280,12 @@ INLINE void NAME(write_tiles_of)(
             for (int j = 0; j < wide; j++)
                 from[j] = t[j][i];
             NAME(transform_back)(wide, n, from, y);
+#pragma GCC unroll 4
+            for (int j = 0; j < n; j++) {
+                y[j] += bias;
+                if (f->relu)
+                    y[j] = (vector)((choice)y[j] & ~(y[j] < 0));
+            }
             vector low = SHUFFLE(y[0], y[n / 2], LOWER), high = SHUFFLE(y[0], y[n / 2], UPPER);
             if (n == 2) {
                 to[0] = low, to[1] = high;
@@ -266,12 +298,14 @@ INLINE void NAME(write_tiles_of)(
             to[3] = SHUFFLE(high, odd_high, UPPER);
         }
     }
-    real bias = f->bias ? f->bias[m] : 0;
     for (int64_t k = 0; k < found; k++) {
         int64_t row = n * s[k].row, column = n * s[k].column, length = smaller(n * s[k].length, f->Q - column);
         real *y = f->y + ((s[k].n * f->M + m) * f->P + row) * f->Q + column;
-        for (int64_t i = 0; i < smaller(n, f->P - row); i++)
-            NAME(write_row)(lines[i] + n * s[k].at, y + i * f->Q, length, 1, bias, f->relu);
+        for (int64_t i = 0; i < smaller(n, f->P - row); i++) {
+            NAME(copy_line)(lines[i] + n * s[k].at, y + i * f->Q, length);
+            for (int64_t at = 0; at < length; at += LANES)
+                __builtin_prefetch(y + (i + f->P) * f->Q + at, 1);
+        }
     }
 }
 
