@@ -149,7 +149,7 @@ static void NAME(add_block)(
                 int64_t image = (first + k) / area, pixel = (first + k) % area;
                 length = smaller(kc - k, area - pixel);
                 const real *from = dy + ((n0 + image) * g->K + group * s->M + m) * g->P * g->Q + p0 * g->Q + pixel;
-                NAME(turn)(from, g->P * g->Q, mr, length, panel + k * mr, mr, (kc - k) * mr, 0);
+                NAME(turn)(from, g->P * g->Q, mr, length, panel + k * mr, mr, (kc - k) * mr, 4 * LANES);
             }
             if (s->terms)
                 NAME(split_a)(s->terms, panel, mr, kc, split_a + m / s->mr * s->slot);
