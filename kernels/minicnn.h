@@ -199,11 +199,12 @@ void adaptive_avg_pool2d_grad_f64(const double *dy, int64_t planes, int64_t H, i
 
 /* ---- Normalisation; x is (N, C, L) ---- */
 
-/* out = (x - mean)*invstd*scale + shift per channel, + residual or NULL, then ReLU if asked. y may be x or residual. */
-void batch_norm_f32(const float *x, const float *scale, const float *shift, const float *mean, const float *invstd,
-    const float *residual, const batch_norm_layout *layout, int relu, float *y, int threads);
-void batch_norm_f64(const double *x, const double *scale, const double *shift, const double *mean, const double *invstd,
-    const double *residual, const batch_norm_layout *layout, int relu, double *y, int threads);
+/* y = (x - mean)*invstd*scale + shift per channel, + residual or NULL, then ReLU if asked. invstd = 1/sqrt(var + eps), (C), is given
+ * back. y may be x or residual. */
+void batch_norm_f32(const float *x, const float *scale, const float *shift, const float *mean, const float *var,
+    const float *residual, const batch_norm_layout *layout, int relu, double eps, float *y, float *invstd, int threads);
+void batch_norm_f64(const double *x, const double *scale, const double *shift, const double *mean, const double *var,
+    const double *residual, const batch_norm_layout *layout, int relu, double eps, double *y, double *invstd, int threads);
 
 /* batch_norm with the mean and the biased variance of each channel of x; they are given back as mean and invstd =
  * 1/sqrt(variance + eps), both (C). running_mean and running_var, (C) or NULL: running += momentum*(x's - running), with the

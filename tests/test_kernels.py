@@ -323,14 +323,16 @@ def test_batch_norm(c, dtype, shape):
         normal((channels,), dtype, 3),
         np.abs(normal((channels,), dtype, 4)),
     )
-    common = {"x": x, "scale": scale, "shift": shift, "mean": mean, "invstd": invstd}
+    common = {"x": x, "scale": scale, "shift": shift, "mean": mean}
+    var, eps = invstd**-2 + dtype(0.01), 0.01
     for add, relu in ((None, False), (None, True), (residual, True)):
-        both(c, "batch_norm", {**common, "residual": add}, {"out": shape}, dtype, 1, 8, relu=relu)
-        y = np.empty_like(x)
-        c.batch_norm(**common, residual=add, relu=relu, out=y)
+        given, outs = {**common, "var": var, "residual": add}, {"out": shape, "invstd": (channels,)}
+        both(c, "batch_norm", given, outs, dtype, 1, 8, relu=relu, eps=eps)
+        y, invstd = np.empty_like(x), np.empty_like(invstd)
+        c.batch_norm(**given, eps=eps, relu=relu, out=y, invstd=invstd)
         for training in (False, True):
             outs = {"dx": shape, "dresidual": shape, "dscale": (channels,), "dshift": (channels,)}
-            arrays = {**common, "dy": dy, "y": None if add is None else y}
+            arrays = {**common, "invstd": invstd, "dy": dy, "y": None if add is None else y}
             both(c, "batch_norm_grad", arrays, outs, dtype, count, 8, relu=relu, training=training)
 
 
@@ -369,7 +371,7 @@ def test_batch_norm_takes_channels_of_a_wider_array(c, dtype):
         x, residual, y, dy, dx, dresidual = arrays.values()
         c.batch_norm_training(x, scale, shift, residual, None, None, 0.1, 1e-3, True, y, mean, invstd)
         results += [y.copy()]
-        c.batch_norm(x, scale, shift, mean, invstd, residual, True, y)
+        c.batch_norm(x, scale, shift, mean, np.abs(mean), 1e-3, residual, True, y, invstd)
         dscale, dshift = np.empty_like(scale), np.empty_like(scale)
         c.batch_norm_grad(dy, x, y, scale, shift, mean, invstd, True, True, dx, dresidual, dscale, dshift)
         results += [y, dx, dresidual, dscale, dshift]

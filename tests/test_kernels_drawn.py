@@ -96,10 +96,11 @@ def test_batch_norm(setup, seed, shape, residual, relu, training):
     count = x.size // channels
     agree(setup, "channel_sum", {"dy": dy}, {"out": (channels,)}, count)
     common = {"x": x, "scale": draw.standard_normal(channels), "mean": draw.standard_normal(channels)}
-    common["invstd"] = draw.random(channels) + 0.1
     common["shift"] = draw.standard_normal(channels)
     added = draw.standard_normal(shape) if residual else None
-    made = agree(setup, "batch_norm", {**common, "residual": added}, {"out": shape}, 1, 16, relu=relu)
+    given = {**common, "var": draw.random(channels), "residual": added}
+    made = agree(setup, "batch_norm", given, {"out": shape, "invstd": (channels,)}, 1, 16, relu=relu, eps=0.01)
+    common["invstd"] = draw.random(channels) + 0.1
     outs = {"dx": shape, "dresidual": shape, "dscale": (channels,), "dshift": (channels,)}
     arrays = {**common, "dy": dy, "y": made["out"].astype(np.float64) if residual else None}
     agree(setup, "batch_norm_grad", arrays, outs, count, 16, relu=relu, training=training)

@@ -188,10 +188,13 @@ INLINE void NAME(map_row)(const real *x, affine a, const real *residual, int rel
 }
 
 void NAME(batch_norm)(
-    const real *x, const real *scale, const real *shift, const real *mean, const real *invstd, const real *residual,
-    const batch_norm_layout *g, int relu, real *y, int threads)
+    const real *x, const real *scale, const real *shift, const real *mean, const real *var, const real *residual,
+    const batch_norm_layout *g, int relu, double eps, real *y, real *invstd, int threads)
 {
     threads = team(threads, g->N * g->C * g->L, STREAM);
+    /* Rounded once: where all variances are alike, as in a new network, every layer's rounding points the same way. */
+    for (int64_t c = 0; c < g->C; c++)
+        invstd[c] = (real)(1 / sqrt(var[c] + eps));
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (int64_t plane = 0; plane < g->N * g->C; plane++) {
         int64_t n = plane / g->C, c = plane % g->C, at = c * g->L;

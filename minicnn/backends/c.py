@@ -221,14 +221,14 @@ class C(Reference):
 
     # Normalisation
 
-    @kernel("out", images=("x", "residual", "out"))
+    @kernel("out", "invstd", images=("x", "residual", "out"))
     def batch_norm(
-        self, k: Any, x: Array, scale: Array, shift: Array, mean: Array, invstd: Array, residual: Array | None, relu: bool,
-        out: Array,
+        self, k: Any, x: Array, scale: Array, shift: Array, mean: Array, var: Array, eps: float, residual: Array | None,
+        relu: bool, out: Array, invstd: Array,
     ) -> None:  # fmt: skip
         k.batch_norm(
-            k.images(x), k.p(scale), k.p(shift), k.p(mean), k.p(invstd), k.images(residual),
-            _layout(k, x, residual, out), relu, k.images(out), _Threads.number,
+            k.images(x), k.p(scale), k.p(shift), k.p(mean), k.p(var), k.images(residual), _layout(k, x, residual, out), relu,
+            eps, k.images(out), k.p(invstd), _Threads.number,
         )  # fmt: skip
 
     @kernel("out", "mean", "invstd", "running_mean", "running_var", images=("x", "residual", "out"))

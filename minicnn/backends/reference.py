@@ -197,10 +197,21 @@ class Reference(Windows):
     # Normalisation
 
     def batch_norm(
+        self, x: Array, scale: Array, shift: Array, mean: Array, var: Array, eps: float, residual: Array | None, relu: bool,
+        out: Array, invstd: Array,
+    ) -> None:  # fmt: skip
+        """(x - mean)*invstd*scale + shift per channel, + residual (shaped like x) if given, then ReLU if asked.
+
+        invstd = (var + eps)**-0.5, (C,), is given back.
+        """
+        # Rounded once: where all variances are alike, as in a new network, every layer's rounding points the same way.
+        invstd[...] = (var.astype(self.xp.float64) + eps) ** -0.5
+        self._normalise(x, scale, shift, mean, invstd, residual, relu, out)
+
+    def _normalise(
         self, x: Array, scale: Array, shift: Array, mean: Array, invstd: Array, residual: Array | None, relu: bool,
         out: Array,
     ) -> None:  # fmt: skip
-        """(x - mean)*invstd*scale + shift per channel, + residual (shaped like x) if given, then ReLU if asked."""
         slope = invstd * scale
         self.xp.subtract(x, _per_channel(mean, x), out=out)
         self.xp.multiply(out, _per_channel(slope, x), out=out)
@@ -226,7 +237,7 @@ class Reference(Windows):
         for running, batch in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
             if running is not None:
                 running[...] = (1 - momentum) * running + momentum * batch
-        self.batch_norm(x, scale, shift, mean, invstd, residual, relu, out)
+        self._normalise(x, scale, shift, mean, invstd, residual, relu, out)
 
     def batch_norm_grad(
         self, dy: Array, x: Array, y: Array | None, scale: Array, shift: Array, mean: Array, invstd: Array,
@@ -242,7 +253,7 @@ class Reference(Windows):
         if relu:
             if y is None:
                 y = self.empty(x.shape, x.dtype)
-                self.batch_norm(x, scale, shift, mean, invstd, None, False, y)
+                self._normalise(x, scale, shift, mean, invstd, None, False, y)
             dy = dy * (y > 0)
         if dresidual is not None:
             self.xp.copyto(dresidual, dy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..tensor import Tensor, as_tensor
 from .elementwise import _floating, exp, maximum
 from .reduction import mean as _mean
 from .reduction import sum as _sum
-from .shape import _axis, _reshape, astype, getitem, transpose
+from .shape import _axis, _reshape, astype, broadcast_to, getitem, transpose
 
 
 @differentiable
@@ -45,15 +46,26 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 @differentiable
-def _cross_entropy(kernels, needs, logits, labels, weights, *, smoothing, ignore):
+def _cross_entropy(kernels, needs, logits, labels, weights, *, smoothing, ignore, mean):
     loss = kernels.empty(logits.shape[:1], logits.dtype)
     probabilities = kernels.empty(logits.shape, logits.dtype)
     kernels.cross_entropy(logits, labels, weights, smoothing, ignore, out=loss, probabilities=probabilities)
+    if mean:
+        rows, loss = loss, kernels.empty((), logits.dtype)
+        kernels.sum(rows, (0,), out=loss)
+        kernels.multiply(loss, _share(rows), out=loss)
     return loss, [logits, probabilities, labels, weights], _cross_entropy_backward
 
 
-def _cross_entropy_backward(saved, dloss, needs, *, smoothing, ignore):
+def _cross_entropy_backward(saved, dloss, needs, *, smoothing, ignore, mean):
+    if mean:
+        dloss = broadcast_to(dloss * _share(saved[0]), saved[0].shape[:1])
     return _cross_entropy_grad(dloss, *saved, smoothing=smoothing, ignore=ignore), None, None
+
+
+def _share(rows: Any) -> float:
+    """Of one row in the mean; of none: NaN."""
+    return 1 / len(rows) if len(rows) else math.nan
 
 
 def _cross_entropy_grad_composed(dloss, logits, probabilities, labels, weights, *, smoothing, ignore):
@@ -100,7 +112,7 @@ def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> 
     all_count = values.device == "cpu"
     if all_count and values.size:
         numbers, classes = values.data, logits.shape[1]
-        if numbers.min() < 0 or numbers.max() >= classes:
+        if np.maximum.reduce(numbers.view(np.uint64), axis=None) >= classes:  # a negative one is a huge one there
             all_count = False
             wrong = (numbers < 0) | (numbers >= classes)
             if ignore is not None:
@@ -158,10 +170,14 @@ def cross_entropy(
             raise ShapeError(f"cross_entropy: labels have shape {labels.shape}: they must be {outer}")
         labels = labels.reshape(-1)
     labels, all_count = _labels("cross_entropy", labels, logits, ignore_index)
-    loss = _cross_entropy(logits, labels, weight, smoothing=float(label_smoothing), ignore=int(ignore_index))
+    alike = weight is None and logits.device != "meta" and (all_count or not (labels == ignore_index).data.any())
+    mean = alike and reduction == "mean"
+    loss = _cross_entropy(logits, labels, weight, smoothing=float(label_smoothing), ignore=int(ignore_index), mean=mean)
+    if mean:
+        return loss
     if reduction == "none":
         return _reshape(loss, shape=outer)
-    if weight is None and logits.device != "meta" and (all_count or bool((labels != ignore_index).data.all())):
+    if alike:
         return _reduced("cross_entropy", loss, reduction)
     counted = labels != ignore_index
     share = astype(counted, logits.dtype)

@@ -18,9 +18,9 @@ from .reduction import sum as _sum
 
 
 @differentiable
-def _batch_norm(kernels, needs, x, scale, shift, residual, mean, invstd, *, training, eps, relu):
-    y = kernels.empty(x.shape, x.dtype)
-    kernels.batch_norm(x, scale, shift, mean, invstd, residual, relu, out=y)
+def _batch_norm(kernels, needs, x, scale, shift, residual, mean, var, *, training, eps, relu):
+    y, invstd = kernels.empty(x.shape, x.dtype), kernels.empty(scale.shape, x.dtype)
+    kernels.batch_norm(x, scale, shift, mean, var, eps, residual, relu, out=y, invstd=invstd)
     return y, _kept(x, scale, shift, residual, mean, invstd, y, relu), _batch_norm_backward
 
 
@@ -140,11 +140,7 @@ def batch_norm(
         mean, var = _constant(x, 0.0), _constant(x, 1.0)  # an empty batch: nothing to normalise, and statistics stay
     else:
         mean, var = floating("batch_norm", x, running_mean.detach(), running_var.detach())[1:]  # type: ignore[union-attr]
-    # Rounded once: where all variances are alike, as in a new network, every layer's rounding points the same way.
-    invstd = power(var.astype(np.float64) + eps, -0.5).astype(x.dtype)
-    return _batch_norm(
-        x, scale, shift, residual, mean, invstd, training=bool(training), eps=float(eps), relu=bool(relu)
-    )
+    return _batch_norm(x, scale, shift, residual, mean, var, training=bool(training), eps=float(eps), relu=bool(relu))
 
 
 def _constant(x: Tensor, value: float) -> Tensor:

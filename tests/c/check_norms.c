@@ -73,7 +73,8 @@ static void NAME(check_batch_norm)(const void *options)
     real *x = NAME(images)(c, c->in_place == 1 ? INOUT : INPUT, &l->x, &x_before);
     if (c->residual)
         add = NAME(images)(c, c->in_place == 2 ? INOUT : INPUT, &l->residual, &add_before);
-    real *scale = NAME(sixteenths)(c->C), *shift = NAME(sixteenths)(c->C), *mean, *invstd, *average = NULL, *spread = NULL;
+    real *scale = NAME(sixteenths)(c->C), *shift = NAME(sixteenths)(c->C), *mean, *invstd;
+    real *average = NULL, *spread = NULL, *given = NULL;
     if (c->in_place == 1)
         y = x, l->y = l->x;
     else if (c->in_place == 2 && add)
@@ -88,12 +89,17 @@ static void NAME(check_batch_norm)(const void *options)
         }
         CALL(batch_norm_training)(x, scale, shift, add, l, c->relu, eps, momentum, y, mean, invstd, average, spread, threads);
     } else {
-        mean = NAME(sixteenths)(c->C), invstd = NAME(sixteenths)(c->C);
-        CALL(batch_norm)(x, scale, shift, mean, invstd, add, l, c->relu, y, threads);
+        mean = NAME(sixteenths)(c->C), given = NAME(sixteenths)(c->C), invstd = NAME(output)(c->C);
+        for (int64_t k = 0; k < c->C; k++)
+            given[k] *= given[k];
+        CALL(batch_norm)(x, scale, shift, mean, given, add, l, c->relu, eps, y, invstd, threads);
     }
     for (int64_t k = 0; k < c->C && comparing(); k++) {
-        double centre = (double)mean[k], inverse = (double)invstd[k], var;
-        if (c->training) {
+        double centre = (double)mean[k], inverse, var;
+        if (!c->training) {
+            inverse = 1 / sqrt((double)given[k] + eps);
+            agree(k, (double)invstd[k], inverse, EPSILON * inverse);
+        } else {
             NAME(moments)(c, x_before, l->x, k, &centre, &var);
             inverse = 1 / sqrt(var + eps);
             agree(k, (double)mean[k], centre, 32 * EPSILON);
