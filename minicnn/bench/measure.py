@@ -17,6 +17,8 @@ FEWEST = 3
 """Rounds, however long they take."""
 REST = 0.005
 """Seconds before a turn: the threads of another library wait a while for more work before they sleep, and take a core."""
+BLAS_REST = 0.1
+"""Seconds after a turn of NumPy's BLAS, whose threads wait longer: with 0.005 a product of two threads after it took twice its time."""
 LONG = 0.1
 """A call of so many seconds needs no other to warm up."""
 
@@ -36,6 +38,7 @@ def take_turns(
         call()
         took[name] = seconds(call)
         repeats[name] = max(1, round(least / max(took[name], 1e-9)))
+        time.sleep(BLAS_REST if name == "numpy" else 0)
     start = time.perf_counter()
     for done in range(rounds):
         if done >= FEWEST and (time.perf_counter() - start) * (done + 1) / done > budget:
@@ -45,6 +48,7 @@ def take_turns(
             if took[name] < LONG:
                 call()
             times[name].append(seconds(call, repeats[name]))
+            time.sleep(BLAS_REST if name == "numpy" else 0)
     return times
 
 
