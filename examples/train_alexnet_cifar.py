@@ -1,7 +1,7 @@
 """Train AlexNet's plan on CIFAR-10: python examples/train_alexnet_cifar.py
 
 The photographs are found by themselves (see minicnn/data/cifar.py); without a network connection a small sample that is
-part of the package is taken. On two cores it is under three minutes with all 50,000 images, half a minute with
+part of the package is taken. On two cores it is under three minutes with all 50,000 images, twenty seconds with
 the sample. Stop it with Ctrl-C, go on with --resume; --help lists the options.
 
 All settings are the table at the top of minicnn/training/job.py, the loop is minicnn/training/trainer.py, and

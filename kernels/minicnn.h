@@ -127,7 +127,7 @@ void conv2d_weight_grad_f64(const double *dy, const double *x, const conv2d_geom
  * takes 4/9 of the multiplications and rounds like plain float32; F(4x4, 3x3), with tile 4, takes a quarter, and F(2x2, 5x5), not
  * for the weight gradient, 9/25: the relative Frobenius error is about 1e-6 in float32, and a large pixel spoils small results
  * beside it. A 5x5 window has tile 2 alone. Where a number is infinite, NaN or beyond 1e14 (float64: 1e149), and with F(2x2, 3x3)
- * where a pixel is 2**14 (2**43) times the mean, as exponents go, the result is conv2d's with `terms`, bit for bit.
+ * where a pixel is 2**14 (2**43) times the mean around it, as exponents go, the result is conv2d's with `terms`, bit for bit.
  * winograd_tile: which tile is the fastest for conv2d (kind 0), its input gradient (1), its weight gradient (2); `most`: 2 for the
  * accuracy of plain float32, else 4; 0: none, the plain kernel is. */
 int winograd_tile_f32(const conv2d_geometry *geometry, int kind, int most);
@@ -199,8 +199,8 @@ void adaptive_avg_pool2d_grad_f64(const double *dy, int64_t planes, int64_t H, i
 
 /* ---- Normalisation; x is (N, C, L) ---- */
 
-/* y = (x - mean)*invstd*scale + shift per channel, + residual or NULL, then ReLU if asked. invstd = 1/sqrt(var + eps), (C), is given
- * back. y may be x or residual. */
+/* y = (x - mean)*invstd*scale + shift per channel, + residual or NULL, then ReLU if asked. invstd = 1/sqrt(var + eps), (C), is
+ * given back. y may be x or residual. */
 void batch_norm_f32(const float *x, const float *scale, const float *shift, const float *mean, const float *var,
     const float *residual, const batch_norm_layout *layout, int relu, double eps, float *y, float *invstd, int threads);
 void batch_norm_f64(const double *x, const double *scale, const double *shift, const double *mean, const double *var,

@@ -184,6 +184,17 @@ def test_float16_is_added_up_in_float32(backend):
     assert (ones.T * 0.5).sum(0).numpy().tolist() == [16_384, 16_384]
     ones.mean(1).sum().backward()
     assert ones.grad.dtype == np.float16 and np.allclose(ones.grad.numpy(), 1 / 32_768)
+    logits = Tensor(np.zeros((65_536, 4), np.float16), requires_grad=True)
+    loss = ops.cross_entropy(logits, np.zeros(65_536, np.int64))  # the sum, 90,853, is too large for float16
+    assert loss.dtype == np.float16 and loss.item() == pytest.approx(np.log(4), rel=1e-3)
+
+
+def test_the_mean_loss_of_nothing_is_nan(backend):
+    logits = Tensor(np.zeros((0, 4), np.float32), requires_grad=True)
+    loss = ops.cross_entropy(logits, np.zeros(0, np.int64))
+    assert np.isnan(loss.item())
+    loss.backward()
+    assert logits.grad.shape == (0, 4)
 
 
 @pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (2, 0, 1), ()])

@@ -98,7 +98,7 @@ static void NAME(turn)(
     for (; k + LANES <= K && (k + LANES - 1) * step + last + LANES <= room; k += LANES)
         for (int64_t i = last; i >= 0; i -= LANES) {
             if (ahead)
-                for (int64_t j = i; j < i + LANES; j++)
+                for (int64_t j = i; j < smaller(n, i + LANES); j++)
                     __builtin_prefetch(src + j * stride + k + ahead, 0, 2);
             NAME(transpose)(src + i * stride + k, stride, (int)smaller(LANES, n - i), dst + k * step + i, step);
         }

@@ -122,7 +122,7 @@ int NAME(winograd_tile)(const conv2d_geometry *g, int kind, int most)
         || g->dilation_h != 1 || g->dilation_w != 1 || g->G != 1 || g->C < FEWEST || g->K < FEWEST)
         return 0;
     int64_t height = kind == 1 ? g->H : g->P, width = kind == 1 ? g->W : g->Q;
-    int64_t columns = kind == 2 ? round_up(g->C, NR) : g->C, tap = kind == 2 ? 50 : 36;
+    int64_t columns = kind == 2 ? round_up(g->C, NR) : g->C, tap = kind == 2 ? 50 : 28;
     int64_t best = g->N * height * width * (window * window * g->C * g->K + PIXEL * (g->C + g->K));
     int tile = 0;
     for (int n = 2; n + window <= most + 3; n += 2) { /* a tile is no wider than that of a 3x3 window */

@@ -79,8 +79,8 @@ INLINE void NAME(transform_down)(
             int64_t h = n * s->row + i - f->top;
             const real *src = image + h * f->W + from + at;
             d[i] = h < 0 || h >= f->H ? (vector){0} : NAME(load_some)(src, high - at, end);
-            __builtin_prefetch(src + 2 * f->H * f->W);
-            /* The inner pixels of the tiles are all pixels, unless the padding is an unusual one. */
+            __builtin_prefetch(src + 2 * f->H * f->W); /* no prefetcher sees the same rows of the next channels coming */
+            /* The inner rows of the tiles are all rows, unless the padding is an unusual one. */
             if (wide == 4 && (unusual || i == 1 || i == 2))
                 NAME(note)(d[i], ~(choice){0}, pixels);
         }
@@ -111,7 +111,8 @@ INLINE int NAME(pack_tiles_of)(
 {
     const int wide = n + r - 1, parts = (wide + n - 1) / n;
     /* The rows of B' d of a stretch; those of the panel: columns 0 .. n - 1 of all tiles side by side, columns n .. 2n - 1, ... */
-    real down[6][4 * NR + 2 * LANES], lines[6][3][4 * NR + LANES] __attribute__((aligned(LINE)));
+    real down[6][4 * NR + 2 * LANES];
+    real lines[6][3][4 * NR + LANES] __attribute__((aligned(LINE)));
     stretch s[NR];
     int64_t first = panel * NR, count = smaller(NR, p->tiles - first), found = NAME(find_stretches)(p, first, count, s);
     int unusual = f->top != 1 || f->left != 1 || f->P != f->H || f->Q != f->W;

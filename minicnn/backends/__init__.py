@@ -167,7 +167,7 @@ def set_precision(level: str) -> None:
     Inputs, outputs and sums are float32 at every level. Infinities, NaN and numbers whose products would leave
     2**-96 .. 2**96 are multiplied as at "highest". The C backend uses a level where it is faster: with AMX
     "high" and "medium", with AVX512-BF16 "medium". Without AMX most 3x3 convolutions, of float64 too, run by Winograd's
-    minimal filtering: at "highest" with 2x2 outputs, which is as accurate as the plain sum (and where a huge pixel would
+    minimal filtering: at "highest" with 2x2 outputs, which is as accurate as the plain sum (and where a few huge pixels would
     make it less so, the plain sum is taken); below with 4x4, and 5x5 windows too, with relative errors of about 2**-20 of
     the largest numbers around. The rest, and the NumPy backend, is at "highest".
     """

@@ -18,7 +18,7 @@ FEWEST = 3
 REST = 0.005
 """Seconds before a turn: the threads of another library wait a while for more work before they sleep, and take a core."""
 BLAS_REST = 0.1
-"""Seconds after a turn of NumPy's BLAS, whose threads wait longer: with 0.005 a product of two threads after it took twice its time."""
+"""Seconds after a turn of NumPy's BLAS, whose threads wait longer: with 0.005 the next product took twice its time."""
 LONG = 0.1
 """A call of so many seconds needs no other to warm up."""
 
@@ -28,8 +28,9 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Seconds that one call takes, for each candidate `rounds` times. A turn repeats a call for `least` seconds.
 
-    Before every turn the candidate runs once unmeasured: it warms its caches and wakes its own threads.
-    budget: seconds after which there are no more rounds, if there were `FEWEST`.
+    Before every turn the candidate runs once unmeasured: it warms its caches and wakes its own threads; and before that all
+    rest, longer after the candidate "numpy". budget: seconds of all turns after which there are no more rounds, if there were
+    `FEWEST`.
     """
     repeats: dict[str, int] = {}
     took: dict[str, float] = {}
@@ -38,17 +39,19 @@ def take_turns(
         call()
         took[name] = seconds(call)
         repeats[name] = max(1, round(least / max(took[name], 1e-9)))
-        time.sleep(BLAS_REST if name == "numpy" else 0)
-    start = time.perf_counter()
+    *_, before = "", *calls
+    spent = 0.0
     for done in range(rounds):
-        if done >= FEWEST and (time.perf_counter() - start) * (done + 1) / done > budget:
+        if done >= FEWEST and spent * (done + 1) / done > budget:
             break
         for name, call in calls.items():
-            time.sleep(REST)
+            time.sleep(BLAS_REST if before == "numpy" else REST)
+            start = time.perf_counter()
             if took[name] < LONG:
                 call()
             times[name].append(seconds(call, repeats[name]))
-            time.sleep(BLAS_REST if name == "numpy" else 0)
+            spent += time.perf_counter() - start
+            before = name
     return times
 
 

@@ -46,26 +46,21 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 @differentiable
-def _cross_entropy(kernels, needs, logits, labels, weights, *, smoothing, ignore, mean):
+def _cross_entropy(kernels, needs, logits, labels, weights, *, smoothing, ignore, part):
     loss = kernels.empty(logits.shape[:1], logits.dtype)
     probabilities = kernels.empty(logits.shape, logits.dtype)
     kernels.cross_entropy(logits, labels, weights, smoothing, ignore, out=loss, probabilities=probabilities)
-    if mean:
+    if part is not None:
         rows, loss = loss, kernels.empty((), logits.dtype)
         kernels.sum(rows, (0,), out=loss)
-        kernels.multiply(loss, _share(rows), out=loss)
+        kernels.multiply(loss, part, out=loss)
     return loss, [logits, probabilities, labels, weights], _cross_entropy_backward
 
 
-def _cross_entropy_backward(saved, dloss, needs, *, smoothing, ignore, mean):
-    if mean:
-        dloss = broadcast_to(dloss * _share(saved[0]), saved[0].shape[:1])
+def _cross_entropy_backward(saved, dloss, needs, *, smoothing, ignore, part):
+    if part is not None:
+        dloss = broadcast_to(dloss * part, saved[0].shape[:1])
     return _cross_entropy_grad(dloss, *saved, smoothing=smoothing, ignore=ignore), None, None
-
-
-def _share(rows: Any) -> float:
-    """Of one row in the mean; of none: NaN."""
-    return 1 / len(rows) if len(rows) else math.nan
 
 
 def _cross_entropy_grad_composed(dloss, logits, probabilities, labels, weights, *, smoothing, ignore):
@@ -171,9 +166,11 @@ def cross_entropy(
         labels = labels.reshape(-1)
     labels, all_count = _labels("cross_entropy", labels, logits, ignore_index)
     alike = weight is None and logits.device != "meta" and (all_count or not (labels == ignore_index).data.any())
-    mean = alike and reduction == "mean"
-    loss = _cross_entropy(logits, labels, weight, smoothing=float(label_smoothing), ignore=int(ignore_index), mean=mean)
-    if mean:
+    part = None  # of each row in the mean, which is taken at once; but a sum of float16 numbers may pass the largest
+    if alike and reduction == "mean" and logits.dtype.itemsize > 2:
+        part = 1 / logits.shape[0] if logits.shape[0] else math.nan
+    loss = _cross_entropy(logits, labels, weight, smoothing=float(label_smoothing), ignore=int(ignore_index), part=part)
+    if part is not None:
         return loss
     if reduction == "none":
         return _reshape(loss, shape=outer)
