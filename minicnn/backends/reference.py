@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -357,6 +358,14 @@ class Reference(Windows):
             step = step + momentum * v if nesterov else v
         w -= lr * step
 
+    def sgd_many(
+        self, w: Sequence[Array], g: Sequence[Array], v: Sequence[Array] | None, lr: float, momentum: float,
+        weight_decay: float, nesterov: bool,
+    ) -> None:  # fmt: skip
+        """`sgd` on each of many parameters of one dtype."""
+        for i in range(len(w)):
+            self.sgd(w[i], g[i], v[i] if v else None, lr, momentum, weight_decay, nesterov)
+
     def adam(
         self, w: Array, g: Array, m: Array, v: Array, lr: float, beta1: float, beta2: float, eps: float,
         weight_decay: float, decoupled: bool, step: int,
@@ -373,6 +382,14 @@ class Reference(Windows):
         denominator = self.xp.sqrt(v / (1 - beta2**step))
         denominator += eps
         w -= (lr / (1 - beta1**step)) * m / denominator
+
+    def adam_many(
+        self, w: Sequence[Array], g: Sequence[Array], m: Sequence[Array], v: Sequence[Array], lr: float, beta1: float,
+        beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
+    ) -> None:  # fmt: skip
+        """`adam` on each of many parameters of one dtype."""
+        for arrays in zip(w, g, m, v):
+            self.adam(*arrays, lr, beta1, beta2, eps, weight_decay, decoupled, step)
 
 
 # NaN and infinity are legal numbers here: they pass through without NumPy's warnings. What computes nothing needs no such care.

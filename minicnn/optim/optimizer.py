@@ -94,6 +94,13 @@ class Optimizer:
         """Call the kernel on the arrays of one parameter."""
         raise MinicnnError(f"{type(self).__name__}.update: an optimiser of your own must define it")
 
+    def update_all(
+        self, arrays: list[tuple[Any, Any, dict[str, Any]]], lr: float, weight_decay: float, group: dict[str, Any]
+    ) -> None:
+        """`update` for each of many parameters, (w, g, state), of one device and dtype."""
+        for w, g, state in arrays:
+            self.update(w, g, state, lr, weight_decay, group)
+
     def parameters(self) -> list[Tensor]:
         """All parameters, in the order of the groups: their numbers in `state_dict`."""
         return [p for group in self.param_groups for p in group["params"]]
@@ -106,6 +113,7 @@ class Optimizer:
     def step(self) -> None:
         """Change every parameter that has a gradient. Raises GradientError where a gradient does not fit its parameter."""
         for group in self.param_groups:
+            alike: dict[Any, list[Any]] = {}
             for p in group["params"]:
                 if p.grad is None or not p.requires_grad:
                     continue
@@ -121,8 +129,10 @@ class Optimizer:
                     state = self.state[p] = {slot: kernels.zeros(w.shape, w.dtype) for slot in self.slots_of(group)}
                 lr = group["lr"] * group["lr_mult"] * getattr(p, "lr_mult", 1.0)
                 decay = group["weight_decay"] * group["decay_mult"] * getattr(p, "decay_mult", 1.0)
-                self.update(w, g, state, lr, decay, group)
+                alike.setdefault((lr, decay, w.dtype, p.device), []).append((w, g, state))
                 p._changed()
+            for (lr, decay, *_), arrays in alike.items():
+                self.update_all(arrays, lr, decay, group)
 
     def slots_of(self, group: dict[str, Any]) -> tuple[str, ...]:
         return self.slots
@@ -217,14 +227,16 @@ class SGD(Optimizer):
     def slots_of(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("v",) if group["momentum"] else ()
 
-    def update(
-        self, w: Any, g: Any, state: dict[str, Any], lr: float, weight_decay: float, group: dict[str, Any]
+    def update_all(
+        self, arrays: list[tuple[Any, Any, dict[str, Any]]], lr: float, weight_decay: float, group: dict[str, Any]
     ) -> None:
-        kernels = backends.of([w, g], self.name)
-        if group["momentum"] and "v" not in state:  # the momentum was set after the first step
-            state["v"] = kernels.zeros(w.shape, w.dtype)
-        v = state["v"] if group["momentum"] else None
-        kernels.sgd(w, g, v, lr, group["momentum"], weight_decay, group["nesterov"])
+        w, g, states = zip(*arrays)
+        kernels, momentum = backends.of(w[:1], self.name), group["momentum"]
+        for values, state in zip(w, states):
+            if momentum and "v" not in state:  # the momentum was set after the first step
+                state["v"] = kernels.zeros(values.shape, values.dtype)
+        v = [state["v"] for state in states] if momentum else None
+        kernels.sgd_many(w, g, v, lr, momentum, weight_decay, group["nesterov"])
 
 
 class Adam(Optimizer):
@@ -254,13 +266,17 @@ class Adam(Optimizer):
         settings["betas"] = tuple(number(where, "betas", b, rule, 0, 1) for b in betas)
         settings["eps"] = number(where, "eps", settings["eps"], "a number above 0", 0, open=True)
 
-    def update(
-        self, w: Any, g: Any, state: dict[str, Any], lr: float, weight_decay: float, group: dict[str, Any]
+    def update_all(
+        self, arrays: list[tuple[Any, Any, dict[str, Any]]], lr: float, weight_decay: float, group: dict[str, Any]
     ) -> None:
-        step = state["step"] = state.get("step", 0) + 1
         (beta1, beta2), eps = group["betas"], group["eps"]
-        kernels = backends.of([w, g], self.name)
-        kernels.adam(w, g, state["m"], state["v"], lr, beta1, beta2, eps, weight_decay, self.decoupled, step)
+        alike: dict[int, list[Any]] = {}
+        for w, g, state in arrays:
+            step = state["step"] = state.get("step", 0) + 1
+            alike.setdefault(step, []).append((w, g, state["m"], state["v"]))
+        for step, some in alike.items():
+            kernels = backends.of(some[0][:1], self.name)
+            kernels.adam_many(*zip(*some), lr, beta1, beta2, eps, weight_decay, self.decoupled, step)
 
 
 class AdamW(Adam):
