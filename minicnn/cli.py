@@ -82,6 +82,7 @@ def info(
     import numpy as np
 
     from . import backends
+    from .backends import driver
     from .training.checkpoint import environment
 
     def line(name: str, value: object) -> None:
@@ -107,7 +108,7 @@ def info(
         split = [f"{level} from {n} of bfloat16" for level, n in built["terms"].items() if n]
         line("products", ", ".join(split) or "of float32 at every precision")
         line("OpenMP", built["openmp"] or f"not there: one thread: {native.OPENMP_REMEDY}")
-    line("CuPy", backends.cupy_version() or "not installed, and not needed: this version has no CUDA kernels")
+    line("CuPy", driver.cupy_line())
     missing = [name for name in ("matplotlib", "PIL", "pooch", "safetensors", "tqdm") if not _importable(name)]
     line("for training", "complete" if not missing else f"lacks {', '.join(missing)}: pip install -e '.[train]'")
 

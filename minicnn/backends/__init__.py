@@ -50,7 +50,9 @@ def get(name: str) -> Any:
 
         return c.load()
     if name == "cuda":
-        raise BackendError("backend cuda: this version has no CUDA kernels: compute on the CPU")
+        from . import cuda
+
+        return cuda.load()
     raise BackendError(f"backends.get: name is {name!r}: it must be one of c, numpy, cuda, meta")
 
 
@@ -73,15 +75,6 @@ def _default_cpu() -> Any:
     if not c.build_info()["openmp"] and native.default_threads() > 1:
         log.warning("minicnn: the C kernels were built without OpenMP and use one thread: %s", native.OPENMP_REMEDY)
     return kernels
-
-
-def cupy_version() -> str | None:
-    """The version of CuPy, or None where it is not installed."""
-    try:
-        import cupy
-    except ImportError:
-        return None
-    return str(cupy.__version__)
 
 
 def available() -> list[str]:
