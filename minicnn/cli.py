@@ -1,4 +1,4 @@
-"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict, bench, profile."""
+"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict, bench, selftest, profile."""
 
 import io
 import os
@@ -146,7 +146,8 @@ def training_command(defaults: Job) -> Callable[..., None]:
         data: Annotated[str, typer.Option(help="auto: the first source that works; sample.")] = defaults.data,
         data_dir: Annotated[str | None, typer.Option(help="Folder or archive with CIFAR-10.")] = defaults.data_dir,
         out: Annotated[str, typer.Option(help="Folder for all that the run writes.")] = defaults.out,
-        backend: Annotated[str | None, typer.Option(help="c or numpy.")] = defaults.backend,
+        device: Annotated[str, typer.Option(help="cpu or cuda.")] = defaults.device,
+        backend: Annotated[str | None, typer.Option(help="On the CPU: c or numpy.")] = defaults.backend,
         precision: Annotated[
             str | None, typer.Option(help="Of products: highest (default), high or medium, which are faster.")
         ] = defaults.precision,
@@ -167,7 +168,7 @@ def training_command(defaults: Job) -> Callable[..., None]:
         options = {**(defaults.options if model == defaults.model else {}), **_options(option or [])}
         job = replace(
             defaults, model=model, options=options, batch_size=batch_size, lr=lr, seed=seed, validation=validation, patience=patience,
-            data=data, data_dir=data_dir, out=out, backend=backend, precision=precision, threads=threads, steps=steps,
+            data=data, data_dir=data_dir, out=out, device=device, backend=backend, precision=precision, threads=threads, steps=steps,
             resume=resume, checkpoint_every=checkpoint_every, resume_anyway=resume_anyway,
             plots=defaults.plots and not no_plots,
         )  # fmt: skip
@@ -465,6 +466,17 @@ def _roofline(result: dict[str, Any], path: Path | None) -> None:
 
         save_figure(roofline(result), path)
         print(path)
+
+
+@app.command()
+def selftest(device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu") -> None:
+    """Check that a device computes what it should: operations, gradients, training steps. Takes seconds."""
+    from . import selftest as tests
+
+    if device not in ("cpu", "cuda"):
+        raise typer.BadParameter(f"{device!r} is not cpu or cuda", param_hint="--device")
+    if tests.run(device):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -38,13 +38,13 @@ def gradcheck(
         )
     check(order in (1, 2), f"gradcheck: order is {order!r}: it must be 1 or 2")
     draw = random.generator(random.key("gradcheck", seed=seed))
-    projections: dict[tuple[str, int], np.ndarray] = {}
+    projections: dict[tuple[str, int], Tensor] = {}
 
     def project(values: Sequence[Tensor], what: str) -> Tensor:
         total = None
         for i, value in enumerate(values):
             if (what, i) not in projections:
-                projections[what, i] = draw.standard_normal(value.shape)
+                projections[what, i] = Tensor(draw.standard_normal(value.shape), device=value.device)
             term = (value * projections[what, i]).sum()
             total = term if total is None else total + term
         assert total is not None
@@ -111,6 +111,7 @@ def _slope(
     with no_grad():
         for sign in (1, -1):
             moved = list(tensors)
-            moved[number] = Tensor(tensors[number].numpy() + sign * eps * direction)
+            there = tensors[number].numpy() + sign * eps * direction
+            moved[number] = Tensor(there, device=tensors[number].device)
             values.append(scalar(*moved).item())
     return (values[0] - values[1]) / (2 * eps)

@@ -144,7 +144,7 @@ def test_resuming_elsewhere_is_refused_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "environment", checkpoint.environment)
     real = checkpoint.environment()
     for name, value in (("threads", 99), ("instruction set", "other"), ("backend", "other"), ("precision", "medium")):
-        monkeypatch.setattr("minicnn.training.trainer.environment", lambda n=name, v=value: {**real, n: v})
+        monkeypatch.setattr("minicnn.training.trainer.environment", lambda _, n=name, v=value: {**real, n: v})
         with pytest.raises(CheckpointError, match=f"{name} was .*, is {value!r}.*--resume-anyway"):
             trainer(tmp_path, config={"lr": 1, "pair": (1, 2)}).start(resume=True)
     monkeypatch.undo()

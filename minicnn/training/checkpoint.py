@@ -23,8 +23,13 @@ FORMAT = 1
 HEAD = {"kind": "checkpoint", "format": FORMAT}
 
 
-def environment() -> dict[str, Any]:
-    """What, besides the numbers in a checkpoint, decides the bits of a result."""
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """What, besides the numbers in a checkpoint, decides the bits of a result on this device."""
+    if device == "cuda":
+        return {
+            "backend": "cuda", "device": backends.get("cuda").device_name(), "precision": backends.get_precision(),
+            "NumPy": np.__version__, "minicnn": __version__,
+        }  # fmt: skip
     name = backends.current()
     if name == "c":
         from ..backends import c

@@ -55,7 +55,10 @@ class Job:
     """auto (cache, official archive, npm, embedded sample) or sample."""
     data_dir: str | None = None
     out: str = "runs/alexnet_cifar"
+    device: str = "cpu"
+    """cpu or cuda."""
     backend: str | None = None
+    """On the CPU: c or numpy."""
     precision: str | None = None
     """Of products: highest, high or medium; None: what `minicnn.set_precision` says."""
     threads: int | None = None
@@ -78,6 +81,7 @@ def run(job: Job, command: str | None = None, say: Callable[[str], None] = print
     command: what the user typed, for saying how to go on. Returns the evaluation on the test images.
     Raises MinicnnError, and KeyboardInterrupt after Ctrl-C, when everything is saved.
     """
+    check(job.device in ("cpu", "cuda"), f"device is {job.device!r}: it must be cpu or cuda")
     for name in ("batch_size", "epochs", "sample_epochs"):
         check(getattr(job, name) >= 1, f"{name} is {getattr(job, name)!r}: it must be at least 1")
     check(
@@ -135,7 +139,7 @@ def _run(job: Job, command: str, say: Callable[[str], None]) -> Evaluation:
         size <= 64,
         f"model is {job.model!r}, made for {size}x{size} images: CIFAR-10 has 32x32: take alexnet_cifar, all_cnn_c, cifar_resnet20 or the like",
     )
-    model = models.create(job.model, **options)
+    model = models.create(job.model, device=job.device, **options)
 
     size = model.recipe.input_shape[-1]
     augment: list[Any] = [RandomCrop(size, padding=job.crop_padding), RandomHorizontalFlip(), Normalize(mean, std)]
@@ -167,13 +171,18 @@ def _announce(job: Job, trainer: Trainer, epochs: int, say: Callable[[str], None
     """What is about to be done, in a few lines."""
     from .checkpoint import environment
 
-    here = environment()
+    here = environment(job.device)
     count = sum(p.size for p in trainer.model.parameters())
     say(f"{job.model}: {count:,} parameters; {trainer.train.dataset.name}: {len(trainer.train.dataset):,} images")
     say(
         f"{epochs} epochs of {len(trainer.train)} batches of {job.batch_size}; one-cycle learning rate, peak {job.lr:g}"
     )
-    say(f"backend {here['backend']}, instruction set {here['instruction set']}, {here['threads']} threads")
+    where = (
+        here["device"]
+        if job.device == "cuda"
+        else f"instruction set {here['instruction set']}, {here['threads']} threads"
+    )
+    say(f"backend {here['backend']}, {where}")
 
 
 def _conclude(job: Job, trainer: Trainer, result: Evaluation, test: Dataset, say: Callable[[str], None]) -> None:

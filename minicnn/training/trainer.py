@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ from .progress import Progress, duration
 from .stopping import EarlyStopping
 
 BEST = "best.safetensors"
+LATE = 2
+"""Steps whose losses a GPU may still be computing: to wait for each would leave it idle in between."""
 
 
 class Every:
@@ -123,6 +126,7 @@ class Trainer:
         self.steps = 0
         """Optimiser steps since the start of the run."""
         self.mean = Mean()
+        self._unread: deque[tuple[Tensor, Tensor, np.ndarray, int]] = deque()
         """Of the epoch so far."""
         self._lr = 0.0
         self._seconds = 0.0
@@ -184,6 +188,7 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         """Evaluate, write the epoch down, and save."""
+        self._read()
         row: dict[str, Any] = {"epoch": self.epoch + 1, "steps": self.steps, "lr": self._lr}
         row |= {"train_loss": self.mean.loss, "train_accuracy": self.mean.accuracy}
         if self.test is not None:
@@ -220,12 +225,9 @@ class Trainer:
         loss = self.loss(logits, labels)
         for others in auxiliary:
             loss = loss + self.auxiliary_weight * self.loss(others, labels)
-        value = loss.item()
-        if not np.isfinite(value):
-            raise MinicnnError(
-                f"the loss became {value} at step {self.steps}: lower the learning rate (it is {self.optimizer.param_groups[0]['lr']:g}), "
-                "or find the first NaN with minicnn.detect_anomaly()"
-            )
+        late = self.model.device == "cuda"
+        self._unread.append((loss.detach(), logits.detach(), labels, self.steps))
+        self._read(LATE if late else 0)
         self.optimizer.zero_grad()
         loss.backward()
         if self.clip_norm is not None:
@@ -234,7 +236,18 @@ class Trainer:
         self._lr = self.optimizer.param_groups[0]["lr"]
         self.scheduler.step()
         self.steps += 1
-        self.mean.add(value, logits.numpy(), labels)
+
+    def _read(self, left: int = 0) -> None:
+        """Read the losses and logits of all steps but the last `left`: on a GPU reading one waits until it is there."""
+        while len(self._unread) > left:
+            loss, logits, labels, step = self._unread.popleft()
+            value = loss.item()
+            if not np.isfinite(value):
+                raise MinicnnError(
+                    f"the loss became {value} at step {step}: lower the learning rate (it is {self.optimizer.param_groups[0]['lr']:g}), "
+                    "or find the first NaN with minicnn.detect_anomaly()"
+                )
+            self.mean.add(value, logits.numpy(), labels)
 
     def evaluate(self, loader: Loader | None = None) -> Evaluation:
         """Evaluate on a loader, by default the test one."""
@@ -286,6 +299,7 @@ class Trainer:
 
     def save(self) -> Path | None:
         """Write a checkpoint of this moment, between two steps. Returns its path. Raises CheckpointError."""
+        self._read()
         self.every.last = time.monotonic()
         if self.out is None:
             return None
@@ -300,7 +314,7 @@ class Trainer:
                 else:
                     arrays[f"optimizer/{index}/{slot}"] = value
         data = {
-            "config": self.config, "environment": environment(), "epoch": self.epoch, "steps": self.steps, "lr": self._lr,
+            "config": self.config, "environment": environment(self.model.device), "epoch": self.epoch, "steps": self.steps, "lr": self._lr,
             "mean": vars(self.mean), "history": self.history.rows, "loader": self.train.state_dict(),
             "optimizer": {**optimizer, "state": plain}, "scheduler": self.scheduler.state_dict(),
             "stopping": self.stopping.state_dict() if self.stopping else None, "random": random.get_state(),
@@ -308,7 +322,9 @@ class Trainer:
         return write_checkpoint(self.out, arrays, data)
 
     def _restore(self, arrays: dict[str, np.ndarray], data: dict[str, Any], anyway: bool) -> None:
-        changed = differences(data["environment"], environment()) + differences(data["config"], json_like(self.config))
+        changed = differences(data["environment"], environment(self.model.device)) + differences(
+            data["config"], json_like(self.config)
+        )
         if changed and not anyway:
             raise CheckpointError(
                 f"the run in {self.out} cannot go on bit for bit: {'; '.join(changed)}: set it as it was, or go on with "
