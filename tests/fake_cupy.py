@@ -171,7 +171,7 @@ class _CuPy(types.ModuleType):
 
 
 class _CuPyPart:
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: types.ModuleType) -> None:
         self.module = module
 
     def __getattr__(self, name: str) -> Any:

@@ -105,12 +105,13 @@ def dtype(request):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def launched():
+def launched(request):
     """How often each kernel has been launched so far, by this module."""
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for path in FOLDER.glob("*.cu"):
-            for dtype in DTYPES:
-                pool.submit(emulated_cuda.compiled, path.read_text(), cuda.options(np.dtype(dtype)))
+    if len(request.session.items) > 100:  # else few files may do, each when it is needed
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for path in FOLDER.glob("*.cu"):
+                for dtype in DTYPES:
+                    pool.submit(emulated_cuda.compiled, path.read_text(), cuda.options(np.dtype(dtype)))
     before = emulated_cuda.launches.copy()
     return lambda: emulated_cuda.launches - before
 

@@ -111,6 +111,12 @@ class Cuda(Convolution, Pooling, Norms, Reference):
                 f"backend cuda: an array of shape {shape} does not fit into the device's memory: take a smaller batch ({error})"
             ) from None
 
+    def extended(self, x: Array, channels: int, room: int) -> Array:
+        """Always a copy: unlike the CPU's memory pool, CuPy's does not know who has put something behind x."""
+        out = self.empty((x.shape[0], channels, *x.shape[2:]), x.dtype)
+        out[:, : x.shape[1]] = x
+        return out
+
     # Element by element
 
     @kernel("out")
