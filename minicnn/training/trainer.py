@@ -126,8 +126,8 @@ class Trainer:
         self.steps = 0
         """Optimiser steps since the start of the run."""
         self.mean = Mean()
-        self._unread: deque[tuple[Tensor, Tensor, np.ndarray, int]] = deque()
         """Of the epoch so far."""
+        self._unread: deque[tuple[Tensor, Tensor, np.ndarray, int]] = deque()
         self._lr = 0.0
         self._seconds = 0.0
         self._asked_to_stop = ""
