@@ -162,7 +162,7 @@ def set_precision(level: str) -> None:
     "high" and "medium", with AVX512-BF16 "medium". Without AMX most 3x3 convolutions, of float64 too, run by Winograd's
     minimal filtering: at "highest" with 2x2 outputs, which is as accurate as the plain sum (and where a few huge pixels would
     make it less so, the plain sum is taken); below with 4x4, and 5x5 windows too, with relative errors of about 2**-20 of
-    the largest numbers around. The rest, and the NumPy backend, is at "highest".
+    the largest numbers around. The rest, and the NumPy and CUDA backends, is at "highest".
     """
     _check_precision("set_precision", level)
     global _precision

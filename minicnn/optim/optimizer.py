@@ -91,13 +91,13 @@ class Optimizer:
     def update(
         self, w: Any, g: Any, state: dict[str, Any], lr: float, weight_decay: float, group: dict[str, Any]
     ) -> None:
-        """Call the kernel on the arrays of one parameter."""
+        """Call the kernel on the arrays of one parameter; SGD and Adam define `update_all` in its place."""
         raise MinicnnError(f"{type(self).__name__}.update: an optimiser of your own must define it")
 
     def update_all(
         self, arrays: list[tuple[Any, Any, dict[str, Any]]], lr: float, weight_decay: float, group: dict[str, Any]
     ) -> None:
-        """`update` for each of many parameters, (w, g, state), of one device and dtype."""
+        """`update` for each of many parameters, (w, g, state), of one device, dtype, learning rate and decay."""
         for w, g, state in arrays:
             self.update(w, g, state, lr, weight_decay, group)
 
@@ -114,9 +114,8 @@ class Optimizer:
         """Change every parameter that has a gradient. Raises GradientError where a gradient does not fit its parameter."""
         for group in self.param_groups:
             alike: dict[Any, list[Any]] = {}
-            for p in group["params"]:
-                if p.grad is None or not p.requires_grad:
-                    continue
+            learning = [p for p in group["params"] if p.grad is not None and p.requires_grad]
+            for p in learning:
                 w, g = p.data, p.grad.data
                 if g.shape != w.shape or g.dtype != w.dtype:
                     raise GradientError(
@@ -130,9 +129,10 @@ class Optimizer:
                 lr = group["lr"] * group["lr_mult"] * getattr(p, "lr_mult", 1.0)
                 decay = group["weight_decay"] * group["decay_mult"] * getattr(p, "decay_mult", 1.0)
                 alike.setdefault((lr, decay, w.dtype, p.device), []).append((w, g, state))
-                p._changed()
             for (lr, decay, *_), arrays in alike.items():
                 self.update_all(arrays, lr, decay, group)
+            for p in learning:
+                p._changed()
 
     def slots_of(self, group: dict[str, Any]) -> tuple[str, ...]:
         return self.slots
