@@ -50,7 +50,7 @@ static void NAME(run_gemm)(const NAME(gemm) *g, real *scratch, int threads)
     NAME(cut) cut = NAME(cut_gemm)(g->batch, g->M, g->K, g->b_col, g->terms);
     real *split = scratch + cut.packed, *private = split + cut.batches * cut.split;
     threads = team(threads, g->batch * g->M * g->N * larger(g->K, 8), 100000);
-    int64_t n_jobs = ceil_div(g->N, NC * NAME(widening)(g->M, g->b_col)), want = 2 * threads, members = smaller(cut.batches, g->batch);
+    int64_t n_jobs = ceil_div(g->N, NAME(stripe)(cut.rows, g->b_col)), want = 2 * threads, members = smaller(cut.batches, g->batch);
     if (threads > 1 && members * n_jobs < 4 * threads)
         n_jobs = smaller(round_up(n_jobs, threads), ceil_div(g->N, 2 * NR));
     int64_t width = round_up(ceil_div(g->N, larger(n_jobs, 1)), NR);

@@ -8,6 +8,18 @@
 
 INLINE int64_t NAME(widening)(int64_t M, int64_t step) { return M <= 2 * MR && step == 1 ? WIDE : 1; }
 
+/* Half of a usual second-level cache, in numbers. A block of A takes one half, the tiles of a stripe of columns the other. */
+#define HALF (589824 / REAL_BYTES)
+
+/* A length of at most `most`, so that M such rows fit into that half. */
+INLINE int64_t NAME(fitting)(int64_t M, int64_t most) { return smaller(most, larger(2 * NR, HALF / larger(M, 1))); }
+
+/* Columns of a stripe: those of B, one `step` apart, that M rows of A take at a time. */
+UNUSED static int64_t NAME(stripe)(int64_t M, int64_t step)
+{
+    return NAME(fitting)(M, NC) / NR * NR * NAME(widening)(M, step);
+}
+
 typedef struct {
     const real *packed; /* A, by pack_a: panels of mr rows in blocks of kc */
     const pair *split;  /* the same by split_panels, if terms is not 0 */
@@ -29,7 +41,7 @@ typedef struct {
 /* The length of the blocks that cut K most evenly, for panels of a matrix of M rows and columns of B one `step` apart. */
 UNUSED static int64_t NAME(block_length)(int64_t M, int64_t K, int64_t step, int terms)
 {
-    int64_t most = KC / NAME(widening)(M, step);
+    int64_t most = NAME(fitting)(M, KC) / NAME(widening)(M, step);
     if (terms) /* whole steps; and the parts of two panels go where two panels of float32 went */
         return round_up(ceil_div(K, ceil_div(K, larger(STEP, terms == 1 ? most : most / 2))), STEP);
     return larger(1, ceil_div(K, larger(1, ceil_div(K, most))));
@@ -61,10 +73,10 @@ UNUSED static int64_t NAME(multiply_scratch)(int64_t M, int64_t K, int terms)
     return KC * NR + LINE + split + (NAME(block_length)(M, K, 1, terms) < K ? larger(few, rows * NC) : 0);
 }
 
-/* How many of the M rows of A are packed at a time: whole panels, as even shares, of at most about 512. */
+/* How many of the M rows of A are packed at a time: whole panels, as even shares, of at most about 1024. */
 UNUSED static int64_t NAME(rows_at_once)(int64_t M, int64_t K, int mr)
 {
-    int64_t most = larger(8 * mr, smaller(512, (1 << 22) / larger(K, 1)));
+    int64_t most = larger(8 * mr, smaller(1024, (1 << 22) / larger(K, 1)));
     return round_up(ceil_div(larger(M, 1), ceil_div(larger(M, 1), most)), mr);
 }
 
@@ -102,13 +114,14 @@ static void NAME(write_tile)(const product *p, real *tile, int64_t m0, int mr, i
     }
 }
 
-/* Fetch one of `parts` parts of the rows of the panel of B that begins at this offset. */
+/* Fetch one of `parts` parts of a panel of B: rows k0 .. k0 + kc - 1 of NR columns from this offset on. */
 INLINE void NAME(fetch_b)(const product *p, int64_t k0, int64_t kc, int64_t offset, int64_t part, int64_t parts)
 {
     for (int64_t k = k0 + kc * part / parts; k < k0 + kc * (part + 1) / parts; k++) {
         const real *row = p->b + (p->ks.table ? p->ks.table[k] : k * p->ks.stride) + offset;
         __builtin_prefetch(row, 0, 2);
         __builtin_prefetch(row + LANES, 0, 2);
+        __builtin_prefetch(row + NR - 1, 0, 2); /* of a row that begins within a line */
     }
 }
 
@@ -128,7 +141,7 @@ UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t pane
     int64_t slot = NAME(split_slot)(p->terms, p->mr, p->kc), panels = ceil_div(p->M, p->mr);
     if (p->terms)
         dot_begin();
-    int64_t nc = NC * NAME(widening)(p->M, p->from.step), blocks = larger(1, ceil_div(p->K, p->kc));
+    int64_t nc = NAME(stripe)(p->M, p->from.step), blocks = larger(1, ceil_div(p->K, p->kc));
     for (int64_t j = j0; j < j1; j += nc) {
         int64_t count = smaller(nc, j1 - j);
         for (int64_t block = 0; block < blocks; block++) {
@@ -144,12 +157,15 @@ UNUSED static void NAME(multiply)(const product *p, int64_t panel0, int64_t pane
                 if (packed)
                     NAME(pack_b)(p->b, p->ks, k0, kc, &p->from, j + jr, width, p->slack, packed_b);
                 reach b = p->terms ? NAME(split_b)(p->terms, packed_b, kc, (pair *)split_b) : NOTHING;
-                int fetch = !p->slack && p->from.step == 1 && jr + NR < count && NAME(find_runs)(&p->from, j + jr + NR, 1, &next);
+                /* Which panel of B comes then: beside this one, or the first of the next block, or of the next stripe. */
+                int beside = jr + NR < count, below = !beside && block + 1 < blocks;
+                int64_t then = beside ? j + jr + NR : below ? j : j + nc, then_k = beside ? k0 : below ? k0 + p->kc : 0;
+                int fetch = !p->slack && p->from.step == 1 && then < j1 && NAME(find_runs)(&p->from, then, 1, &next);
                 for (int64_t panel = panel0; panel < panel1; panel++) {
                     int64_t m0 = panel * p->mr;
                     int mr = (int)smaller(p->mr, p->M - m0);
                     if (fetch)
-                        NAME(fetch_b)(p, k0, kc, next.offset, panel - panel0, panel1 - panel0);
+                        NAME(fetch_b)(p, then_k, smaller(p->kc, p->K - then_k), next.offset, panel - panel0, panel1 - panel0);
                     const real *a = p->packed + k0 * p->M + m0 * kc;
                     if (packed)
                         NAME(panel_product)(p->terms, mr, kc, a, p->split + (block * panels + panel) * slot, packed_b,

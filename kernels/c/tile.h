@@ -102,6 +102,12 @@ static void NAME(turn)(
                     __builtin_prefetch(src + j * stride + k + ahead, 0, 2);
             NAME(transpose)(src + i * stride + k, stride, (int)smaller(LANES, n - i), dst + k * step + i, step);
         }
+    for (; k + LANES <= K && n <= LANES; k += LANES) { /* where vectors would end behind the last line */
+        real lines[LANES * LANES] __attribute__((aligned(LINE)));
+        NAME(transpose)(src + k, stride, (int)n, lines, LANES);
+        for (int i = 0; i < LANES; i++)
+            NAME(copy_line)(lines + i * LANES, dst + (k + i) * step, n);
+    }
     for (; k < K; k++)
         for (int64_t i = 0; i < n; i++)
             dst[k * step + i] = src[i * stride + k];
@@ -119,6 +125,9 @@ UNUSED static void NAME(turn_line)(const real *src, int64_t stride, int64_t n, i
         NAME(turn)(src, stride, n, K, dst, step, K * step, 0);
 }
 
+/* Numbers between those that are packed and those that are fetched from memory. */
+#define SOON 128
+
 /* Pack rows m0 .. m0 + mr - 1 of the M rows of A, whose number (m, k) lies at a[m*stride + offset of k]. The blocks of
  * kc numbers k follow each other, in each the panels: dst[k0*M + m0*(length of the block) + k*mr + i]. */
 UNUSED static void NAME(pack_a)(
@@ -129,7 +138,7 @@ UNUSED static void NAME(pack_a)(
         int64_t length = smaller(kc, K - k0);
         real *panel = dst + k0 * M + m0 * length;
         if (!ks.table && ks.stride == 1) {
-            NAME(turn)(a + k0, stride, mr, length, panel, mr, length * mr, 0);
+            NAME(turn)(a + k0, stride, mr, length, panel, mr, length * mr, SOON);
             continue;
         }
         for (int64_t k = 0; k < length; k++)
