@@ -83,7 +83,7 @@ else
     here=yes
 fi
 export -f build
-export python here
+export python here PYTHONUNBUFFERED=1 # a step that takes too long has said something
 minicnn=("$python" -c 'from minicnn.cli import app; app()')
 
 echo "$gpu; $(git log -1 --format='commit %h' 2>/dev/null), $(date -u +%FT%TZ)" | tee "$out/machine.log"
@@ -96,12 +96,8 @@ if command -v compute-sanitizer >/dev/null; then
 else
     note sanitizer "skipped: compute-sanitizer is not there" 0
 fi
-if "${minicnn[@]}" bench --help | grep -q -- --device; then
-    SHOWN=40 step bench 100 "${minicnn[@]}" bench alexnet resnet50 vgg_d googlenet cifar_resnet20 --device cuda \
-        --json "$out/bench.json"
-else
-    note bench "skipped: bench has no --device yet" 0
-fi
+SHOWN=40 step bench 100 "${minicnn[@]}" bench alexnet resnet50 vgg_d googlenet cifar_resnet20 --device cuda \
+    --rounds 3 --json "$out/bench.json"
 step train 60 "$python" examples/train_alexnet_cifar.py --device cuda --no-plots --out "$out/train"
 
 echo

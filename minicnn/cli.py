@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .arguments import DEVICES, network, one_of, shape
+from .bench.commands import bench, profile
 from .errors import BackendError, DataError, MinicnnError
 from .training.job import Job, run
 from .version import __version__
@@ -206,31 +208,11 @@ def run_example(defaults: Job) -> None:
 app.command("train")(training_command(Job()))
 
 
-def _shape(input: str | None, option: str = "--input") -> tuple[int, int, int] | None:
-    """The option as a shape."""
-    if input is None:
-        return None
-    parts = input.lower().split("x")
-    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"{input!r} is not of the form CxHxW, such as 3x224x224", param_hint=option)
-    return int(parts[0]), int(parts[1]), int(parts[2])
-
-
 def _format(chosen: str, formats: tuple[str, ...]) -> str:
     """--format, the name of a method without its to_."""
     if chosen not in formats:
         raise typer.BadParameter(f"{chosen!r} is none of {', '.join(formats)}", param_hint="--format")
     return f"to_{chosen}"
-
-
-def _network(name: str, input: str | None) -> tuple[Any, tuple[int, int, int] | None]:
-    """What a command is about: the name of a network or the network of a .prototxt file, and --input as a shape."""
-    shape = _shape(input)
-    if not name.endswith(".prototxt"):
-        return name, shape
-    from .io import load_prototxt
-
-    return load_prototxt(Path(name), input_shape=shape, device="meta"), shape
 
 
 @app.command()
@@ -248,8 +230,8 @@ def summary(
     from .inspect import summary as summarise
 
     method = _format(format, ("text", "markdown", "latex", "html", "json"))
-    network, shape = _network(name, input)
-    whole = summarise(network, shape, depth)
+    model, size = network(name, input)
+    whole = summarise(model, size, depth)
     if format == "text":
         whole.print(width, formulas)
     else:
@@ -280,10 +262,9 @@ def compare(
         print(listing())
         return
     networks = [
-        (Path(thing).name, _network(thing, input)[0]) if thing.endswith(".prototxt") else thing
-        for thing in things or []
+        (Path(thing).name, network(thing, input)[0]) if thing.endswith(".prototxt") else thing for thing in things or []
     ]
-    print(getattr(comparison(*networks, input_shape=_shape(input), channels=channels), method)())
+    print(getattr(comparison(*networks, input_shape=shape(input), channels=channels), method)())
 
 
 @app.command()
@@ -326,13 +307,13 @@ def draw(
         raise typer.BadParameter(f"{what!r} is none of {', '.join(kinds)}", param_hint="--what")
     if layer and what != "field":
         raise typer.BadParameter("goes with --what field", param_hint="--layer")
-    network, shape = _network(name, input)
+    model, size = network(name, input)
     stem = Path(name).stem if name.endswith(".prototxt") else name
     path = out or Path(stem + {"diagram": ".svg", "field": "_field.svg", "memory": "_memory.png"}[what])
     if what == "memory":
-        inspect.save_figure(inspect.plot_memory(network, shape), path)
+        inspect.save_figure(inspect.plot_memory(model, size), path)
     else:
-        picture = inspect.diagram(network, shape) if what == "diagram" else inspect.field_picture(network, layer, shape)
+        picture = inspect.diagram(model, size) if what == "diagram" else inspect.field_picture(model, layer, size)
         picture.save(path)
     print(path)
 
@@ -386,110 +367,13 @@ def predict(
 
 
 @app.command()
-def bench(
-    things: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="WHAT ...",
-            help="Networks, for whole steps of them; or kernels, such as conv2d. Default: a bit of everything.",
-            show_default=False,
-        ),
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Everything: a quarter of an hour on two cores.")] = False,
-    only: Annotated[
-        list[str] | None, typer.Option(help="limits, gemm, convs, calls or steps; may be repeated.")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Turns of each candidate.", min=1)] = None,
-    precision: Annotated[
-        list[str] | None, typer.Option(help="highest, high, medium; default: all that differ here.")
-    ] = None,
-    isa: Annotated[str | None, typer.Option(help="Hold all libraries to avx2, avx512, ...")] = None,
-    threads: Annotated[int | None, typer.Option(help="Of all libraries.", min=1)] = None,
-    shape: Annotated[str | None, typer.Option(help="With conv2d: the input, CxHxW such as 64x56x56.")] = None,
-    filters: Annotated[int, typer.Option(help="With --shape.", min=1)] = 64,
-    kernel: Annotated[int, typer.Option(help="With --shape: the window's side.", min=1)] = 3,
-    stride: Annotated[int, typer.Option(help="With --shape.", min=1)] = 1,
-    padding: Annotated[int | None, typer.Option(help="With --shape; default: half the window.", min=0)] = None,
-    dilation: Annotated[int, typer.Option(help="With --shape.", min=1)] = 1,
-    groups: Annotated[int, typer.Option(help="With --shape.", min=1)] = 1,
-    batch: Annotated[int, typer.Option(help="With --shape: images.", min=1)] = 16,
-    json: Annotated[Path | None, typer.Option(help="Write the results, with every time, to this file.")] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(help="Draw the roofline to this .png, .svg or .pdf; with --compare: the second file's."),
-    ] = None,
-    compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(metavar="OLD NEW", help="Measure nothing: say what got slower.")
-    ] = None,
-) -> None:
-    """How fast this machine computes, beside its own limits and, where it is installed, PyTorch.
-
-    Results are checked before anything is timed; the candidates take turns, and medians are shown. `minicnn bench conv2d
-    --shape 64x56x56 --filters 64 --kernel 3` is the loop in which one writes a kernel: in a checkout it builds first.
-    """
-    from .bench import kernels, machine
-    from .bench.compare import compare as comparison
-    from .bench.plot import check_plot
-    from .bench.run import load, save, select
-    from .bench.run import run as measure
-
-    if compare is not None:
-        old, new = (load(path) for path in compare)
-        lines, slower = comparison(old, new)
-        print("\n".join(lines))
-        _roofline(new, plot)
-        raise typer.Exit(1 if slower else 0)
-    wanted = machine.environment(isa, threads)
-    if not machine.holds(wanted):
-        raise typer.Exit(machine.fresh(sys.argv[1:], wanted))
-    options = select(things or [], full, only or [], rounds, precision or [])
-    if shape is not None:
-        options.cases = kernels.at_shape(
-            things or [], _shape(shape, "--shape"), filters, kernel, stride, padding, dilation, groups, batch
-        )
-    if plot is not None:
-        check_plot(plot, options.parts)
-    if "kernels" in options.parts:
-        kernels.build(print)
-    result = measure(options, keep=lambda part: None if json is None else save(part, json))
-    if json is not None:
-        save(result, json)
-    _roofline(result, plot)
-    if any("failed" in row for row in result["rows"]):
-        raise typer.Exit(1)
-
-
-def _roofline(result: dict[str, Any], path: Path | None) -> None:
-    if path is not None:
-        from .bench.plot import roofline
-        from .inspect import save_figure
-
-        save_figure(roofline(result), path)
-        print(path)
-
-
-@app.command()
 def selftest(device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu") -> None:
     """Check that a device computes what it should: operations, gradients, training steps. Takes seconds."""
     from . import selftest as tests
 
-    if device not in ("cpu", "cuda"):
-        raise typer.BadParameter(f"{device!r} is not cpu or cuda", param_hint="--device")
-    if tests.run(device):
+    if tests.run(one_of(DEVICES, device, "--device")):
         raise typer.Exit(1)
 
 
-@app.command()
-def profile(
-    name: Annotated[str, typer.Argument(help="A network of the zoo, such as resnet18, or a Caffe .prototxt file.")],
-    batch: Annotated[int | None, typer.Option(help="Images; default: as in minicnn bench.", min=1)] = None,
-    rounds: Annotated[int, typer.Option(help="Steps of which the median is taken.", min=1)] = 5,
-    top: Annotated[int | None, typer.Option(help="Show so many layers, the slowest first.", min=1)] = None,
-    input: Annotated[str | None, typer.Option(help="Another input shape, as CxHxW: 3x224x224.")] = None,
-) -> None:
-    """Where a training step's time goes: each layer, forward and backward, with its share and GFLOP/s."""
-    from .bench.profile import profile as measure
-    from .bench.profile import show
-
-    network, shape = _network(name, input)
-    show(measure(network, batch, rounds, shape), top)
+app.command()(bench)
+app.command()(profile)

@@ -6,13 +6,20 @@ what CuPy would refuse (a NumPy array among its own, an implicit copy to the CPU
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import sys
+import time
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import emulated_cuda
 import numpy as np
+import pytest
+
+from minicnn import backends
+from minicnn.backends import cuda, driver
 
 
 class Flags:
@@ -130,7 +137,42 @@ def dressed(value: Any) -> Any:
 
 
 def _empty(shape: Any, dtype: Any = float) -> ndarray:
-    return ndarray(emulated_cuda.Emulated.empty(shape, dtype))
+    array = emulated_cuda.Emulated.empty(shape, dtype)
+    Pool.held += array.nbytes
+    return ndarray(array)
+
+
+class Pool:
+    """CuPy's memory pool, as if nothing was given back before one asks for it."""
+
+    held = 0
+
+    def total_bytes(self) -> int:
+        return Pool.held
+
+    def free_all_blocks(self) -> None:
+        Pool.held = 0
+
+
+class Event:
+    """A moment, which is known once one has waited for it."""
+
+    at: float | None = None
+    reached = False
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        assert self.at is not None, "the event was not recorded"
+        self.reached = True
+
+
+def get_elapsed_time(start: Event, end: Event) -> float:
+    """Milliseconds."""
+    if start.at is None or end.at is None or not end.reached:
+        raise RuntimeError("cudaErrorNotReady: device not ready")
+    return (end.at - start.at) * 1e3
 
 
 def _add_at(out: ndarray, index: Any, values: Any) -> None:
@@ -183,6 +225,8 @@ def asarray(values: Any, dtype: Any = None) -> ndarray:
     """A copy on the device of what is on the CPU; what is there already stays."""
     if isinstance(values, ndarray) and dtype in (None, values.array.dtype):
         return values
+    if type(values).__module__ == "torch":  # whose arrays CuPy takes as they are
+        values = values.numpy()
     return ndarray(np.array(values.array if isinstance(values, ndarray) else values, dtype=dtype))
 
 
@@ -195,9 +239,33 @@ def install() -> types.ModuleType:
     cupy.ndarray, cupy.asarray, cupy.array, cupy.RawModule = ndarray, asarray, asarray, RawModule
     cupy.empty, cupy.add = _empty, _calling(np.add)
     cupy.add.at = _add_at
-    runtime = {"getDeviceCount": lambda: 1, "getDeviceProperties": lambda number: {"name": b"emulation"}}
+    runtime = {
+        "getDeviceCount": lambda: 1,
+        "getDeviceProperties": lambda number: {"name": b"emulation"},
+        "runtimeGetVersion": lambda: 13000,
+    }
     cupy.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(**runtime), Device=lambda: types.SimpleNamespace(id=0)
+        runtime=types.SimpleNamespace(**runtime),
+        Device=lambda: types.SimpleNamespace(id=0, compute_capability="90"),
+        Event=Event,
+        get_elapsed_time=get_elapsed_time,
     )
+    cupy.get_default_memory_pool = Pool
     sys.modules["cupy"] = cupy
     return cupy
+
+
+@contextlib.contextmanager
+def in_use() -> Iterator[types.ModuleType]:
+    """The stand-in, found and installed as CuPy; what has been there before is there afterwards."""
+    cached = backends.get, cuda.load, cuda.sources
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", None)
+        stand_in = install()
+        patch.setattr(driver, "import_cupy", lambda: stand_in)
+        patch.setattr(cuda, "folder", lambda: emulated_cuda.FOLDER)
+        for function in cached:
+            function.cache_clear()
+        yield stand_in
+    for function in cached:
+        function.cache_clear()

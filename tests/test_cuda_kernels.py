@@ -59,6 +59,7 @@ from test_kernels_drawn import test_local_response_norm as test_drawn_local_resp
 from minicnn import data, geometry
 from minicnn.backends import cuda, cuda_convolution, cuda_norms
 from minicnn.backends.reference import Reference
+from minicnn.bench import limits
 from minicnn.data.draw import Draw, integers
 from minicnn.errors import BackendError
 
@@ -538,6 +539,15 @@ def test_augment(c, dtype, channels, channels_last):
     out = np.empty((len(samples), channels, 7, 10), dtype)
     c.augment(images, places, (1 / (255 * std)).astype(dtype), (-mean / std).astype(dtype), 9, channels_last, out)
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_limit_of_multiply_adds(c, dtype):
+    """s = s/2 + one, three times, from 16 numbers in each thread; the benchmark counts two operations for each."""
+    out = np.empty(2 * 256, dtype)
+    c.launch("limit_fma", out, 0, 3, out, grid=(2,))
+    one = 1.0 + np.arange(256)
+    total = sum((one + i) / 8 + one * 1.75 for i in range(limits.CHAINS))
+    np.testing.assert_array_equal(out, np.tile(total, 2))
 
 
 def test_every_kernel_has_been_launched(request, launched):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import emulated_cuda
 import fake_cupy
 import numpy as np
@@ -14,7 +12,6 @@ from test_layer_gradients import CASES as LAYERS
 
 import minicnn
 from minicnn import Tensor, backends, data, io, layers, models, ops, optim, selftest, training
-from minicnn.backends import cuda, driver
 from minicnn.errors import BackendError, GradientError
 from minicnn.models.densenet import densenet
 
@@ -23,18 +20,8 @@ pytestmark = pytest.mark.skipif(bool(emulated_cuda.missing()), reason=emulated_c
 
 @pytest.fixture(scope="module", autouse=True)
 def cupy():
-    """The stand-in, found and installed as CuPy; what has been there before is there afterwards."""
-    cached = backends.get, cuda.load, cuda.sources
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "cupy", None)
-        stand_in = fake_cupy.install()
-        patch.setattr(driver, "import_cupy", lambda: stand_in)
-        patch.setattr(cuda, "folder", lambda: emulated_cuda.FOLDER)
-        for function in cached:
-            function.cache_clear()
+    with fake_cupy.in_use() as stand_in:
         yield stand_in
-    for function in cached:
-        function.cache_clear()
 
 
 @pytest.fixture(autouse=True)

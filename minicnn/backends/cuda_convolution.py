@@ -16,6 +16,8 @@ from .launch import BLOCKS, kernel
 from .reference import Array, Reference
 
 WAYS = ("naive", "columns", "tiles")
+WISH = "MINICNN_CUDA_CONV"
+"""The environment variable that forces one of them."""
 COLUMNS = 128
 """Columns of a tile: NC in tile.cuh."""
 ROWS = {128: 1.0, 64: 1.15, 32: 1.4}
@@ -30,9 +32,9 @@ LIMIT = 2**29
 
 def way(g: sizes.Conv2d, kind: str) -> str:
     """How to compute conv2d or the gradient that `kind` names: one of WAYS. Raises BackendError for another wish."""
-    wanted = os.environ.get("MINICNN_CUDA_CONV", "")
+    wanted = os.environ.get(WISH, "")
     if wanted and wanted not in WAYS:
-        raise BackendError(f"MINICNN_CUDA_CONV is {wanted!r}: it must be one of {', '.join(WAYS)}")
+        raise BackendError(f"{WISH} is {wanted!r}: it must be one of {', '.join(WAYS)}")
     top, bottom, left, right = g.padding
     rows = (g.C if kind == "conv2d_input_grad" else g.K) // g.G
     if wanted in ("", "tiles") and max(g.H + top + bottom, g.W + left + right) >= LIMIT:

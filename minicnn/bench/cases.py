@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .. import backends
-from ..backends.reference import Reference
-from . import machine
-from .measure import BITS, relative_error, take_turns
+from .. import backends, geometry
+from ..backends import cuda_convolution
+from .device import CPU, TF32, Cuda, Device
+from .measure import BITS, in_a_row, relative_error
 
-NUMPY = Reference(np)
+Call = Callable[[], Any]
 PLAIN = 1.5
 """How many times the error of plain float32 `highest` may have."""
 TOLERANCE = 2e-5
@@ -32,7 +34,7 @@ def normal(*shape: int) -> np.ndarray:
 
 @dataclass
 class Case:
-    """`call(backend)` computes into `out`; each of `others` gives the same numbers, by the name of who computes them."""
+    """A kernel and what it is called with, as NumPy's arrays: `measure` moves them to the device."""
 
     part: str
     name: str
@@ -40,59 +42,82 @@ class Case:
     flops: float
     bytes: float
     """Read and written at the least."""
-    call: Callable[[Any], None]
+    kernel: str
+    given: tuple[Any, ...]
     out: np.ndarray
-    others: dict[str, Callable[[], Any]] = field(default_factory=dict)
-    exact: Callable[[], np.ndarray] | None = None
-    """The float64 result, for the kernels that compute at a precision; without it the NumPy backend is the reference."""
+    """The one of `given` that is checked."""
+    theirs: Callable[..., Any] | None = None
+    """The same in PyTorch, of PyTorch and `operands` as its tensors."""
+    operands: tuple[np.ndarray, ...] = ()
+    others: dict[str, Call] = field(default_factory=dict)
+    """Who else gives the same numbers on the CPU."""
+    exact: bool = False
+    """The kernel computes at a precision, and float64 is the reference; else it is array code in float32."""
+    convolution: geometry.Conv2d | None = None
 
 
-def measure(case: Case, rounds: int, levels: list[str]) -> list[dict[str, Any]]:
-    """A row for each precision; one whose result is wrong is not timed: it says why in `failed`."""
-    ours = backends.get(backends.current())
+def measure(case: Case, rounds: int, levels: list[str], on: Device = CPU) -> list[dict[str, Any]]:
+    """A row for each precision; one whose result is wrong is not timed: it says why in `failed`.
+
+    Of a convolution on a GPU `way` is how it is computed, and the first row has the times of the other ways too.
+    """
     levels = levels if case.exact else ["highest"]
-    failed: dict[str, str] = {}
-    errors = _exact_errors(case, ours, levels, failed) if case.exact else _compared(case, ours, failed)
-
-    def at_level(level: str) -> Callable[[], None]:
-        def run() -> None:
-            with backends.use_precision(level):
-                case.call(ours)
-
-        return run
-
-    calls: dict[str, Callable[[], Any]] = {
-        f"minicnn {level}": at_level(level) for level in levels if level not in failed
-    }
-    times = take_turns(calls | case.others, rounds, TURN, BUDGET) if calls else {}
+    moved = {id(x): on.array(x) for x in case.given if isinstance(x, np.ndarray)}
+    given, out = [moved.get(id(x), x) for x in case.given], moved[id(case.out)]
+    compute = partial(getattr(on.kernels, case.kernel), *given)
+    chosen, ways = _ways(case, on)
+    ours = {level: {"minicnn": _at(level, compute)} for level in levels}
+    ours[levels[0]] |= {f"minicnn {way}": _by(way, _at(levels[0], compute)) for way in ways}
+    others = _others(case, on)
+    check = _exact_errors if case.exact else _compared
+    errors, failed = check(case, given, out, ours, others, on)
+    calls = {f"{who} at {level}": call for level in levels if level not in failed for who, call in ours[level].items()}
+    times = on.take_turns(calls | others, rounds, TURN, BUDGET) if calls else {}
     return [
         {
             "part": case.part, "name": case.name, "what": case.what, "precision": level,
-            "flops": case.flops, "bytes": case.bytes, "error": errors[level],
+            "flops": case.flops, "bytes": case.bytes, "error": errors[level], **({"way": chosen} if chosen else {}),
             **({"failed": failed[level]} if level in failed else
-               {"times": {"minicnn": times[f"minicnn {level}"], **{who: times[who] for who in case.others}}}),
+               {"times": {**{who: times[f"{who} at {level}"] for who in ours[level]}, **{who: times[who] for who in others}}}),
         }
         for level in levels
     ]  # fmt: skip
 
 
-def _exact_errors(case: Case, ours: Any, levels: list[str], failed: dict[str, str]) -> dict[str, dict[str, float]]:
-    """The relative errors against float64, by precision and who computed; none may be larger than `bound`."""
-    assert case.exact is not None
-    exact = case.exact()
-    plain = {who: relative_error(np.asarray(call()), exact) for who, call in case.others.items()}
+Errors = tuple[dict[str, dict[str, float]], dict[str, str]]
+"""By precision: the errors by who computed, and why it failed if it did."""
+
+
+def _exact_errors(
+    case: Case, given: list[Any], out: Any, ours: dict[str, dict[str, Call]], others: dict[str, Call], on: Device
+) -> Errors:
+    """The relative errors against float64; of ours none may be larger than `bound`."""
+    exact = _exact(case, given, out, on)
+    plain = {who: relative_error(on.result(call()), exact) for who, call in others.items() if who != TF32}
     if not plain:
-        case.call(NUMPY)
-        plain = {"numpy": relative_error(case.out, exact)}
-    found = {}
-    for level in levels:
-        case.out.fill(np.nan)
-        with backends.use_precision(level):
-            case.call(ours)
-        error = relative_error(case.out, exact)
-        _allow(failed, level, level, error, bound(level, max(plain.values())))
-        found[level] = {"minicnn": error, **plain}
-    return found
+        getattr(on.reference, case.kernel)(*given)
+        plain = {"numpy": relative_error(out, exact)}
+    most = max(plain.values()) if on is CPU else max(*plain.values(), in_a_row(case.flops / 2 / case.out.size))
+    errors: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
+    for level, calls in ours.items():
+        errors[level] = plain.copy()
+        for who, call in calls.items():
+            out.fill(np.nan)
+            call()
+            errors[level][who] = relative_error(out, exact)
+            _allow(failed, level, who, errors[level][who], bound(level, most))
+    return errors, failed
+
+
+def _exact(case: Case, given: list[Any], out: Any, on: Device) -> Any:
+    """The result in float64: PyTorch's of convolutions, whose array code is slow, or that of array code."""
+    if case.convolution and case.theirs and on.torch():
+        return on.result(case.theirs(on.torch(), *[on.tensor(x).double() for x in case.operands]))
+    wide = {id(x): x.astype(np.float64) for x in given if hasattr(x, "astype") and x is not out}
+    wide[id(out)] = on.array(np.empty(out.shape))
+    getattr(on.reference, case.kernel)(*[wide.get(id(x), x) for x in given])
+    return wide[id(out)]
 
 
 def bound(level: str, plain: float) -> float:
@@ -101,17 +126,21 @@ def bound(level: str, plain: float) -> float:
     return PLAIN * max(plain, rounding) if level == "highest" else PLAIN * (plain + 2 * rounding)
 
 
-def _compared(case: Case, ours: Any, failed: dict[str, str]) -> dict[str, dict[str, float]]:
-    """The largest difference from the NumPy backend, relative to the largest result; likewise the others'."""
-    case.call(NUMPY)
-    expected = case.out.astype(np.float64)
-    scale = np.abs(expected).max(initial=1e-6)
-    case.call(ours)
-    results = {"minicnn": case.out, **{who: np.asarray(call()) for who, call in case.others.items()}}
-    errors = {who: float(np.abs(result - expected).max(initial=0) / scale) for who, result in results.items()}
-    for who, error in errors.items():
-        _allow(failed, "highest", who, error, TOLERANCE)
-    return {"highest": errors}
+def _compared(
+    case: Case, given: list[Any], out: Any, ours: dict[str, dict[str, Call]], others: dict[str, Call], on: Device
+) -> Errors:
+    """The largest difference from the array code, relative to the largest result; likewise the others'."""
+    ((level, calls),) = ours.items()
+    getattr(on.reference, case.kernel)(*given)
+    expected = out.astype(np.float64)
+    scale = max(float(abs(expected).max()), 1e-6)
+    errors: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    for who, call in (calls | others).items():
+        result = call()
+        errors[who] = float(abs((out if who in calls else on.result(result)) - expected).max()) / scale
+        _allow(failed, level, who, errors[who], TOLERANCE)
+    return {level: errors}, failed
 
 
 def _allow(failed: dict[str, str], level: str, who: str, error: float, most: float) -> None:
@@ -119,5 +148,48 @@ def _allow(failed: dict[str, str], level: str, who: str, error: float, most: flo
         failed[level] = f"the result of {who} is off by {error:.2g}: at most {most:.2g} is right"
 
 
-def tensor(x: np.ndarray) -> Any:
-    return machine.torch().from_numpy(x)
+def _at(level: str, compute: Call) -> Call:
+    def run() -> None:
+        with backends.use_precision(level):
+            compute()
+
+    return run
+
+
+def _ways(case: Case, on: Device) -> tuple[str | None, list[str]]:
+    """How a GPU computes a convolution, and how it also could; the naive way only where it is the one."""
+    if case.convolution is None or on is CPU:
+        return None, []
+    chosen = cuda_convolution.way(case.convolution, case.kernel)
+    return chosen, [way for way in cuda_convolution.WAYS[1:] if way != chosen]
+
+
+def _by(way: str, compute: Call) -> Call:
+    def run() -> None:
+        before = os.environ.get(cuda_convolution.WISH)
+        os.environ[cuda_convolution.WISH] = way
+        try:
+            compute()
+        finally:
+            if before is None:
+                del os.environ[cuda_convolution.WISH]
+            else:
+                os.environ[cuda_convolution.WISH] = before
+
+    return run
+
+
+def _others(case: Case, on: Device) -> dict[str, Call]:
+    """PyTorch: of convolutions in both layouts, on a GPU with TF32 too; and on the CPU the case's own."""
+    others: dict[str, Call] = dict(case.others) if on is CPU else {}
+    torch = on.torch()
+    if not (torch and case.theirs):
+        return others
+    tensors = [on.tensor(x) for x in case.operands]
+    others["torch"] = partial(case.theirs, torch, *tensors)
+    if case.convolution:
+        tensors = [x.to(memory_format=torch.channels_last) for x in tensors]
+        others["torch channels_last"] = partial(case.theirs, torch, *tensors)
+    if isinstance(on, Cuda) and case.exact:
+        others[TF32] = on.with_tf32(partial(case.theirs, torch, *tensors))
+    return others

@@ -14,7 +14,8 @@ from .. import geometry
 from ..errors import BackendError, check
 from ..random import Key
 from . import convs, gemm, machine
-from .cases import NUMPY, Case, normal, tensor
+from .cases import Case, normal
+from .device import CPU
 
 
 def build(say: Callable[[str], None]) -> None:
@@ -94,12 +95,12 @@ def convolution(g: geometry.Conv2d, kernel: str = "conv2d") -> Iterator[Case]:
 
 
 def _case(
-    kernel: str, x: np.ndarray, traffic: float, out: np.ndarray, *given: Any, theirs: Any = None, note: str = ""
-) -> Case:
-    """The kernel called with `given`; theirs: the same in PyTorch, as a function of it."""
-    others = {"torch": lambda: theirs(machine.torch())} if theirs and machine.torch() else {}
+    kernel: str, x: np.ndarray, traffic: float, out: np.ndarray, *given: Any, theirs: Any = None,
+    operands: tuple[np.ndarray, ...] = (), note: str = "",
+) -> Case:  # fmt: skip
+    """The kernel called with `given`; theirs: the same in PyTorch, as a function of it and of `operands`, or else x."""
     shape = " ".join(filter(None, ["x".join(map(str, x.shape)), note]))
-    return Case("kernels", kernel, shape, 0.0, traffic, lambda b: getattr(b, kernel)(*given), out, others)
+    return Case("kernels", kernel, shape, 0.0, traffic, kernel, given, out, theirs, operands or (x,))
 
 
 def _convolutions() -> Iterator[Case]:
@@ -121,7 +122,7 @@ def _products() -> Iterator[Case]:
         )
         case = _case(
             "linear", x, 4.0 * (x.size + w.size + out.size), out, x, w, bias, False, out, note=f"to {outputs}",
-            theirs=lambda torch, p=(x, w, bias): torch.nn.functional.linear(*map(tensor, p)),
+            theirs=lambda torch, *xs: torch.nn.functional.linear(*xs), operands=(x, w, bias),
         )  # fmt: skip
         case.flops = 2.0 * N * inputs * outputs
         yield case
@@ -132,16 +133,16 @@ def _pools() -> Iterator[Case]:
         x, g = normal(*shape), geometry.pool2d(shape, window, stride, 0)
         out, indices = np.empty(g.output_shape, np.float32), np.empty(g.output_shape, np.int32)
         dx, dy, note = np.empty_like(x), normal(*g.output_shape), f"{window}x{window}/{stride}"
-        NUMPY.max_pool2d(x, g, out, indices)
-        traffic, p = 4.0 * (x.size + out.size), (tensor(x) if machine.torch() else None, window, stride)
+        CPU.reference.max_pool2d(x, g, out, indices)
+        traffic, p = 4.0 * (x.size + out.size), (window, stride)
         yield _case(
             "max_pool2d", x, traffic + indices.nbytes, out, x, g, out, indices, note=note,
-            theirs=lambda torch, p=p: torch.nn.functional.max_pool2d(*p, return_indices=True)[0],
+            theirs=lambda torch, x, p=p: torch.nn.functional.max_pool2d(x, *p, return_indices=True)[0],
         )  # fmt: skip
         yield _case("max_pool2d_grad", x, traffic + indices.nbytes, dx, dy, indices, g, dx, note=note)
         yield _case(
             "avg_pool2d", x, traffic, out, x, g, out, note=note,
-            theirs=lambda torch, p=p: torch.nn.functional.avg_pool2d(*p),
+            theirs=lambda torch, x, p=p: torch.nn.functional.avg_pool2d(x, *p),
         )  # fmt: skip
         yield _case("avg_pool2d_grad", x, traffic, dx, dy, g, dx, note=note)
     for shape, size in [((128, 256, 8, 8), 1), ((16, 512, 7, 7), 1), ((16, 256, 13, 13), 6)]:
@@ -149,11 +150,11 @@ def _pools() -> Iterator[Case]:
         dy, dx, traffic, note = normal(*out.shape), np.empty_like(x), 4.0 * (x.size + out.size), f"to {size}x{size}"
         yield _case(
             "adaptive_avg_pool2d", x, traffic, out, x, out, note=note,
-            theirs=lambda torch, x=x, size=size: torch.nn.functional.adaptive_avg_pool2d(tensor(x), size),
+            theirs=lambda torch, x, size=size: torch.nn.functional.adaptive_avg_pool2d(x, size),
         )  # fmt: skip
         yield _case(
             "adaptive_avg_pool2d_grad", x, traffic, dx, dy, dx, note=note,
-            theirs=lambda torch, p=(dy, x): torch.ops.aten._adaptive_avg_pool2d_backward(*map(tensor, p)),
+            theirs=lambda torch, *xs: torch.ops.aten._adaptive_avg_pool2d_backward(*xs), operands=(dy, x),
         )  # fmt: skip
 
 
@@ -169,23 +170,23 @@ def _norms() -> Iterator[Case]:
         yield _case("batch_norm", x, 3 * size, out, x, one, zero, zero, one, residual, True, out, note="+ x")
         yield _case(
             "batch_norm_training", x, 2 * size, out, x, one, zero, None, None, None, 0.1, 1e-5, False, out, mean, var,
-            theirs=lambda torch, x=x: torch.nn.functional.batch_norm(tensor(x), None, None, training=True),
+            theirs=lambda torch, x: torch.nn.functional.batch_norm(x, None, None, training=True),
         )  # fmt: skip
         grads = (None, dscale, dshift)
         yield _case("batch_norm_grad", x, 3 * size, out, dy, x, None, one, zero, zero, one, False, True, out, *grads)
         yield _case(
             "local_response_norm", x, 3 * size, out, x, 5, 1e-4, 0.75, 2.0, out, scale,
-            theirs=lambda torch, x=x: torch.nn.functional.local_response_norm(tensor(x), 5, 5e-4, 0.75, 2.0),
+            theirs=lambda torch, x: torch.nn.functional.local_response_norm(x, 5, 5e-4, 0.75, 2.0),
         )  # fmt: skip
         full = np.empty_like(x)
-        NUMPY.local_response_norm(x, 5, 1e-4, 0.75, 2.0, out, full)
+        CPU.reference.local_response_norm(x, 5, 1e-4, 0.75, 2.0, out, full)
         yield _case("local_response_norm_grad", x, 4 * size, out, dy, x, full, 5, 1e-4, 0.75, out)
 
 
 def _streams() -> Iterator[Case]:
     x, dy, out = normal(1 << 23), normal(1 << 23), np.empty(1 << 23, np.float32)
     size = float(x.nbytes)
-    yield _case("relu", x, 2 * size, out, x, out, theirs=lambda torch: torch.relu(tensor(x)))
+    yield _case("relu", x, 2 * size, out, x, out, theirs=lambda torch, x: torch.relu(x))
     yield _case("relu_grad", x, 3 * size, out, dy, x, out)
     yield _case("dropout", x, 2 * size, out, x, 0.5, Key(1, 2, 3), out)
     for kernel in ("sigmoid", "tanh"):
@@ -194,7 +195,7 @@ def _streams() -> Iterator[Case]:
             y = np.empty_like(part)
             yield _case(
                 kernel, part, 2.0 * part.nbytes, y, part, y,
-                theirs=lambda torch, kernel=kernel, part=part: getattr(torch, kernel)(tensor(part)),
+                theirs=lambda torch, x, kernel=kernel: getattr(torch, kernel)(x),
             )  # fmt: skip
     w, v, m = normal(1 << 23), np.zeros(1 << 23, np.float32), np.zeros(1 << 23, np.float32)
     yield _case(
@@ -206,13 +207,11 @@ def _streams() -> Iterator[Case]:
         y, loss = np.empty_like(logits), np.empty(rows, np.float32)
         yield _case(
             "log_softmax", logits, 2.0 * logits.nbytes, y, logits, y,
-            theirs=lambda torch, x=logits: torch.log_softmax(tensor(x), 1),
+            theirs=lambda torch, x: torch.log_softmax(x, 1),
         )  # fmt: skip
         yield _case(
             "cross_entropy", logits, 2.0 * logits.nbytes, loss, logits, labels, None, 0.0, -100, loss, y,
-            theirs=lambda torch, a=(logits, labels): torch.nn.functional.cross_entropy(
-                *map(tensor, a), reduction="none"
-            ),
+            theirs=lambda torch, *xs: torch.nn.functional.cross_entropy(*xs, reduction="none"), operands=(logits, labels),
         )  # fmt: skip
 
 

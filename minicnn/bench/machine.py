@@ -70,17 +70,19 @@ def torch() -> Any:
     return torch
 
 
-def precisions() -> list[str]:
-    """The levels of `set_precision` at which this machine computes products or 3x3 convolutions differently, the first is "highest"."""
+def precisions(device: str = "cpu") -> list[str]:
+    """The levels of `set_precision` at which a device computes products or 3x3 convolutions differently, the first is "highest"."""
     before = backends.get_precision()
     draw = np.random.default_rng(0)
-    a = draw.standard_normal((256, 256), np.float32)
-    x, w = (minicnn.Tensor(draw.standard_normal(shape, np.float32)) for shape in ((4, 64, 28, 28), (64, 64, 3, 3)))
+    a, x, w = (
+        minicnn.Tensor(draw.standard_normal(shape, np.float32), device=device)
+        for shape in ((256, 256), (4, 64, 28, 28), (64, 64, 3, 3))
+    )
     found: dict[bytes, str] = {}
     try:
         for level in backends.PRECISIONS:
             backends.set_precision(level)
-            results = minicnn.Tensor(a) @ minicnn.Tensor(a), minicnn.ops.conv2d(x, w, None, 1, 1)
+            results = a @ a, minicnn.ops.conv2d(x, w, None, 1, 1)
             found.setdefault(b"".join(result.numpy().tobytes() for result in results), level)
     finally:
         backends.set_precision(before)

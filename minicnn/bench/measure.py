@@ -23,21 +23,42 @@ LONG = 0.1
 """A call of so many seconds needs no other to warm up."""
 
 
+class Clock:
+    """The CPU's."""
+
+    def mark(self) -> Any:
+        """This moment."""
+        return time.perf_counter()
+
+    def between(self, start: Any, end: Any) -> float:
+        """Seconds from one mark to another."""
+        return float(end - start)
+
+    def seconds(self, call: Callable[[], Any], repeats: int = 1) -> float:
+        """How long one of `repeats` calls takes."""
+        start = self.mark()
+        for _ in range(repeats):
+            call()
+        return self.between(start, self.mark()) / repeats
+
+
 def take_turns(
-    calls: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS, least: float = 0.1, budget: float = math.inf
-) -> dict[str, list[float]]:
+    calls: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS, least: float = 0.1, budget: float = math.inf,
+    clock: Clock | None = None,
+) -> dict[str, list[float]]:  # fmt: skip
     """Seconds that one call takes, for each candidate `rounds` times. A turn repeats a call for `least` seconds.
 
     Before every turn the candidate runs once unmeasured: it warms its caches and wakes its own threads; and before that all
     rest, longer after the candidate "numpy". budget: seconds of all turns after which there are no more rounds, if there were
-    `FEWEST`.
+    `FEWEST`. clock: by default the CPU's.
     """
+    clock = clock or Clock()
     repeats: dict[str, int] = {}
     took: dict[str, float] = {}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for name, call in calls.items():
         call()
-        took[name] = seconds(call)
+        took[name] = clock.seconds(call)
         repeats[name] = max(1, round(least / max(took[name], 1e-9)))
     *_, before = "", *calls
     spent = 0.0
@@ -49,18 +70,10 @@ def take_turns(
             start = time.perf_counter()
             if took[name] < LONG:
                 call()
-            times[name].append(seconds(call, repeats[name]))
+            times[name].append(clock.seconds(call, repeats[name]))
             spent += time.perf_counter() - start
             before = name
     return times
-
-
-def seconds(call: Callable[[], Any], repeats: int = 1) -> float:
-    """How long one of `repeats` calls takes."""
-    start = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    return (time.perf_counter() - start) / repeats
 
 
 def median(times: list[float]) -> float:
@@ -80,6 +93,14 @@ def relative_error(result: np.ndarray, exact: np.ndarray) -> float:
     off = sum(_square(flat[i : i + part] - true[i : i + part]) for i in range(0, size, part))
     scale = sum(_square(true[i : i + part]) for i in range(0, size, part))
     return float(np.sqrt(off / scale)) if scale else float(np.sqrt(off))
+
+
+def in_a_row(terms: float) -> float:
+    """The error of a float32 sum whose terms, of random signs, are added one after the other, as a thread of a GPU does.
+
+    After k of n terms the sum is about sqrt(k) and its rounding, even in +-2**-24 of it, has the variance k * 2**-48 / 3.
+    """
+    return 2.0**-24 * math.sqrt(terms / 6)
 
 
 def _square(x: np.ndarray) -> float:

@@ -18,7 +18,12 @@ SERIES = {  # the colours of Okabe and Ito, and shapes, so that nobody depends o
     ("minicnn", "medium"): ("#CC79A7", "^", "minicnn, medium"),
     ("torch", "highest"): ("#E69F00", "x", "PyTorch"),
 }
-COMPUTE = {"fma_f32": "float32 multiply-adds", "bf16": "bfloat16 dot products", "amx": "AMX bfloat16"}
+COMPUTE = {
+    "fma_f32": "float32 multiply-adds",
+    "bf16": "bfloat16 dot products",
+    "amx": "AMX bfloat16",
+    "tf32": "TF32 products of cuBLAS",
+}
 
 SHOWN = ("gemm", "convs", "kernels")
 NOTHING = "bench: nothing to plot: the roofline shows gemm, convs and kernels: measure one of them"

@@ -1,4 +1,4 @@
-"""Where a training step's time goes: each layer's forward and backward, by clocks around their calls.
+"""Where a training step's time goes: each layer's forward and backward, by clocks around their calls; a GPU's are events.
 
 The forward's clocks stand around the calls of the container's plan (`layers/run.py`), so that what is fused is one row. The
 nodes that a call records belong to it: their backward functions get clocks of their own. Layers inside a layer with a
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -21,8 +20,10 @@ from ..errors import check
 from ..layers import Layer, trace
 from ..layers.containers import Container
 from ..tensor import Tensor
+from .device import CPU, Device
 from .steps import batch_of, model_of
 
+Marks = list[tuple[Any, Any]]
 WARM = 2
 REST = "(loss, update, engine)"
 
@@ -48,17 +49,21 @@ class Profile(NamedTuple):
 
 
 class _Clock:
-    """Seconds by layer, of one step."""
+    """When each layer began and ended, in one step."""
 
-    def __init__(self) -> None:
-        self.forward: dict[str, float] = defaultdict(float)
-        self.backward: dict[str, float] = defaultdict(float)
+    def __init__(self, on: Device) -> None:
+        self.on = on
+        self.forward: dict[str, Marks] = defaultdict(list)
+        self.backward: dict[str, Marks] = defaultdict(list)
+
+    def seconds(self, marks: Marks) -> float:
+        return sum(self.on.between(start, end) for start, end in marks)
 
     def around(self, path: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*inputs: Any) -> Any:
-            start = time.perf_counter()
+            start = self.on.mark()
             result = call(*inputs)
-            self.forward[path] += time.perf_counter() - start
+            self.forward[path].append((start, self.on.mark()))
             for node in _new_nodes(result, inputs):
                 node.backward = self._backward(path, node.backward)
             return result
@@ -67,11 +72,11 @@ class _Clock:
 
     def _backward(self, path: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any, **attributes: Any) -> Any:
-            start = time.perf_counter()
+            start = self.on.mark()
             try:
                 return function(*given, **attributes)
             finally:
-                self.backward[path] += time.perf_counter() - start
+                self.backward[path].append((start, self.on.mark()))
 
         return timed
 
@@ -89,14 +94,17 @@ def _new_nodes(result: Tensor, inputs: tuple[Tensor, ...]) -> Iterator[Any]:
         todo += [edge[0] for edge in node.edges if type(edge) is tuple]
 
 
-def profile(model_or_name: Layer | str, batch: int | None = None, rounds: int = 5, input_shape: Any = None) -> Profile:
+def profile(
+    model_or_name: Layer | str, batch: int | None = None, rounds: int = 5, input_shape: Any = None, on: Device = CPU
+) -> Profile:
     """Train some steps on noise and take medians. Raises ArgumentError for a layer that is no container."""
     if isinstance(model_or_name, str):
-        batch = batch or batch_of(model_or_name)
+        batch = batch or batch_of(model_or_name, on.name)
         input_shape = input_shape or models.info(model_or_name).input_shape
         model: Any = model_of(model_or_name)
     else:
-        model, batch = model_or_name.to("cpu"), batch or 1
+        model, batch = model_or_name.to("cpu"), batch or 1  # from meta
+    model.to(on.name)
     check(
         isinstance(model, Container),
         f"profile: the model is a {type(model).__name__}: it must be a container, such as Sequential: only those call their "
@@ -111,7 +119,7 @@ def profile(model_or_name: Layer | str, batch: int | None = None, rounds: int = 
         if record.leaf:
             macs[record.path] += batch * record.layer.macs(record.input, record.output)
     draw = np.random.default_rng(0)
-    images = Tensor(draw.standard_normal((batch, *shape), np.float32))
+    images = Tensor(draw.standard_normal((batch, *shape), np.float32), device=on.name)
     labels = draw.integers(0, records[0].output[0], batch)
     optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     model.train()
@@ -129,19 +137,17 @@ def profile(model_or_name: Layer | str, batch: int | None = None, rounds: int = 
     calls = list(plan.steps)
     try:
         for _ in range(rounds):
-            clock = _Clock()
+            clock = _Clock(on)
             plan.steps[:] = [(clock.around(paths.get(id(_layer(call)), "?"), call), *rest) for call, *rest in calls]
-            start = time.perf_counter()
-            step()
-            whole.append(time.perf_counter() - start)
+            whole.append(on.seconds(step))
             clocks.append(clock)
     finally:
         plan.steps[:] = calls
     rows = [
         Row(
             path, _kind(call),
-            statistics.median(clock.forward[path] for clock in clocks),
-            statistics.median(clock.backward[path] for clock in clocks),
+            statistics.median(clock.seconds(clock.forward[path]) for clock in clocks),
+            statistics.median(clock.seconds(clock.backward[path]) for clock in clocks),
             sum(count for inner, count in macs.items() if inner == path or inner.startswith(path + ".")),
         )
         for path, call in {paths.get(id(_layer(call)), "?"): call for call, *_ in calls}.items()

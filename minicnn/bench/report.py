@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..backends.cuda_convolution import WAYS
+from .device import TF32
 from .measure import median
 
 Rows = list[dict[str, Any]]
@@ -14,15 +16,19 @@ Rows = list[dict[str, Any]]
 def finish(row: dict[str, Any], limits: dict[str, float]) -> dict[str, Any]:
     """The row with what follows from its times: seconds, GFLOP/s, share of the limit, speed against PyTorch."""
     if "failed" in row:
-        return row | dict.fromkeys(("seconds", "gflops", "gbytes", "share", "limit", "best_torch", "ratio"))
+        return row | dict.fromkeys(
+            ("seconds", "gflops", "gbytes", "share", "limit", "best_torch", "ratio", "ratio_tf32")
+        )
     seconds = median(row["times"]["minicnn"])
     others = {who: median(times) for who, times in row["times"].items() if who.startswith("torch")}
+    tf32 = others.pop(TF32, None)
     row["seconds"] = seconds
     row["gflops"] = row["flops"] / seconds / 1e9 if row.get("flops") else None
     row["gbytes"] = row["bytes"] / seconds / 1e9 if row.get("bytes") else None
     row["share"], row["limit"] = share(row, limits)
     row["best_torch"] = min(others, key=lambda who: others[who], default=None)
     row["ratio"] = others[row["best_torch"]] / seconds if others else None
+    row["ratio_tf32"] = tf32 / seconds if tf32 else None
     return row
 
 
@@ -46,20 +52,18 @@ KINDS = ("convs", "calls", "steps")
 def geometric_means(rows: Rows) -> dict[str, float]:
     """Of the speeds against PyTorch, by part, kind and precision."""
     groups: dict[str, list[float]] = {}
-    for row in rows:
-        if row["ratio"] is not None:
-            groups.setdefault(
-                " ".join(
-                    [row["part"], *([row["what"]] if row["part"] in KINDS and row["what"] else []), row["precision"]]
-                ),
-                [],
-            ).append(row["ratio"])
+    for key, against in (("ratio", ""), ("ratio_tf32", " against TF32")):
+        for row in rows:
+            if row.get(key) is not None:
+                kind = [row["what"]] if row["part"] in KINDS and row["what"] else []
+                groups.setdefault(" ".join([row["part"], *kind, row["precision"]]) + against, []).append(row[key])
     return {name: math.exp(sum(map(math.log, ratios)) / len(ratios)) for name, ratios in groups.items()}
 
 
 def heading(facts: dict[str, Any]) -> Iterator[str]:
     """Machine and versions."""
-    torch = f"PyTorch {facts['torch']}" if facts["torch"] else "no PyTorch: no ratios"
+    none = "no PyTorch with CUDA: no ratios" if facts["backend"] == "cuda" else "no PyTorch: no ratios"
+    torch = f"PyTorch {facts['torch']}" if facts["torch"] else none
     yield f"minicnn {facts['minicnn']}" + (f" ({facts['commit']})" if facts["commit"] else "") + f", {facts['date']}"
     yield f"{facts['processor']}, {facts['system']}, {facts['threads']} threads"
     yield f"{facts['backend']} backend, {facts['isa'] or '-'}, {facts['compiler'] or '-'}, NumPy {facts['numpy']}, {torch}"
@@ -76,31 +80,54 @@ NAME = 43
 """Columns for the name of a row: of a step, of others."""
 
 
-def head(part: str) -> str:
-    line = f"{part:<{NAMES.get(part, NAME) + 5}}{'us' if part == 'calls' else 'ms':>8}{'GF/s':>6}{'limit':>6}{'ratio':>6}{'error':>6}"
-    return line + (f"{'MiB':>6}{'torch':>6}{'faults':>7}" if part == "steps" else "")
+def head(part: str, device: str = "cpu") -> str:
+    line = (
+        f"{part:<{_width(part, device) + 5}}{'us' if part == 'calls' else 'ms':>8}{'GF/s':>6}{'limit':>6}{'ratio':>6}"
+    )
+    line += f"{'tf32':>6}{'error':>6}" if device == "cuda" else f"{'error':>6}"
+    faults = "" if device == "cuda" else f"{'faults':>7}"
+    return line + (f"{'MiB':>6}{'torch':>6}{faults}" if part == "steps" else "")
 
 
-def line(row: dict[str, Any]) -> str:
+def _width(part: str, device: str) -> int:
+    """Columns for a row's name: on a GPU there is a ratio more."""
+    return NAMES.get(part, NAME if device == "cpu" else NAME - 6)
+
+
+def line(row: dict[str, Any], device: str = "cpu") -> str:
     """One row: time, rate, share of the limit, how many times as fast as PyTorch, error; of steps peak memory and PyTorch's,
-    and page faults once the loop runs steadily."""
+    and page faults once the loop runs steadily. On a GPU the speed against TF32 too, and how convolutions are computed."""
     if "failed" in row:
         return f"{label(row)} {LEVELS[row['precision']]} FAILED, not timed:\n  {row['failed']}"
-    width, ms = NAMES.get(row["part"], NAME), row["seconds"] * (1e6 if row["part"] == "calls" else 1e3)
+    width, ms = _width(row["part"], device), row["seconds"] * (1e6 if row["part"] == "calls" else 1e3)
     cells = [
         f"{label(row)[:width]:<{width}}",
         f"{LEVELS[row['precision']]:>5}",
         f"{ms:8.{digits(ms)}f}",
         f"{row['gflops']:6.0f}" if row["gflops"] else f"{'':>6}",
         f"{row['share']:6.0%}" if row["share"] is not None else f"{'':>6}",
-        f"{row['ratio']:6.2f}" if row["ratio"] is not None else f"{'':>6}",
+        _ratio(row["ratio"]),
+        *([_ratio(row["ratio_tf32"])] if device == "cuda" else []),
         f"{row['error']['minicnn']:6.0e}" if row.get("error") else f"{'':>6}",
     ]
     if row["part"] == "steps":
-        cells.append(f"{row['memory']['minicnn']:6.0f}")
-        cells.append(f"{row['memory'][row['best_torch']]:6.0f}" if row["best_torch"] else f"{'':>6}")
-        cells.append(f"{row['faults']['minicnn']:7.0f}")
-    return "".join(cells).rstrip()
+        cells += [f"{mib:6.0f}" for mib in row["memory"].values()]
+        if "faults" in row:
+            cells.append(f"{'':>{6 * (2 - len(row['memory']))}}{row['faults']['minicnn']:7.0f}")
+    return "".join(cells).rstrip() + _ways(row)
+
+
+def _ratio(value: float | None) -> str:
+    return f"{value:6.2f}" if value is not None else f"{'':>6}"
+
+
+def _ways(row: dict[str, Any]) -> str:
+    """A line with the way that a GPU computes a convolution, and the times of the others."""
+    if "way" not in row:
+        return ""
+    times = {who.removeprefix("minicnn "): median(times) for who, times in row["times"].items()}
+    others = [f"{way} takes {times[way] * 1e3:.{digits(times[way] * 1e3)}f} ms" for way in WAYS if way in times]
+    return f"\n  {', '.join([row['way'], *others])}"
 
 
 LEVELS = {"highest": "", "high": "high", "medium": "med."}
@@ -108,6 +135,13 @@ LEGEND = (
     "limit: share of what the machine could do, multiply-adds or memory, whichever\n"
     "binds; ratio: times PyTorch's speed; error: relative, against float64"
 )
+
+
+def legend(device: str) -> str:
+    """What the columns mean."""
+    return LEGEND + (
+        "\ntf32: times PyTorch's speed where it may use TF32, which is less precise" if device == "cuda" else ""
+    )
 
 
 def label(row: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ count (`on_a_kink`), as long as others remain. Elsewhere kinks befall PyTorch's 
 
 from __future__ import annotations
 
+import copy
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,8 +22,9 @@ import minicnn
 from .. import backends, models, ops, optim
 from ..layers import trace
 from ..tensor import Tensor
-from . import alone, machine
-from .measure import BITS, relative_error, take_turns
+from . import alone
+from .device import CPU, TF32, Cuda, Device
+from .measure import BITS, in_a_row, relative_error
 
 BATCH = {
     "lenet5": 128,
@@ -36,6 +39,15 @@ BATCH = {
     "inception_v3": 8,
 }
 """The networks that are measured, and the images in a step."""
+CUDA_BATCH = {
+    "alexnet_cifar": 128,
+    "cifar_resnet20": 512,
+    "alexnet": 128,
+    "vgg_d": 64,
+    "resnet50": 128,
+    "googlenet": 128,
+}
+"""Likewise on a GPU."""
 LR, MOMENTUM, DECAY = 1e-4, 0.9, 5e-4
 """Small, so that no network diverges on noise (VGG-16 did with 0.01): NaN is other work than numbers."""
 LAYOUTS = {"torch": False, "torch channels_last": True}
@@ -45,15 +57,15 @@ ALL, EACH = 1.5, 2.0
 COARSER = {level: 2.0 ** (24 - bits) for level, bits in BITS.items()}
 """By how much a level rounds more coarsely than float32; errors grow at most in proportion."""
 NUDGE = 1e-6
-FLOOR = 2.0**-22
-"""An error below this is float32's own rounding, whatever PyTorch's is."""
+FLOOR = {"cpu": 2.0**-22, "cuda": in_a_row(2**14)}
+"""An error below this is float32's own rounding, whatever PyTorch's is: a GPU's threads add thousands of pixels for a weight."""
 USELESS = 1.0
 """An error as large as the gradient is wrong at any precision."""
 
 TURN = 0.1
 """Seconds that a turn takes at least."""
-BUDGET = {"train": 12.0, "infer": 4.0}
-"""Seconds for the turns of a network, all candidates together."""
+BUDGET = {"cpu": {"train": 12.0, "infer": 4.0}, "cuda": {"train": 4.0, "infer": 1.5}}
+"""Seconds for the turns of a network, all candidates together, by device."""
 
 Step = Callable[[], Any]
 
@@ -69,9 +81,10 @@ class Network(NamedTuple):
     """Of inference."""
 
 
-def batch_of(name: str) -> int:
-    """Images in a step of a network: of one that is not listed, as many as 2**34 multiply-adds take."""
-    return BATCH.get(models.info(name).name) or int(np.clip(2**34 // models.info(name).macs, 1, 128))
+def batch_of(name: str, device: str = "cpu") -> int:
+    """Images in a step of a network: of one that is not listed, as many as 2**34 multiply-adds take, 2**39 on a GPU."""
+    batches, most = (CUDA_BATCH, 2**39) if device == "cuda" else (BATCH, 2**34)
+    return batches.get(models.info(name).name) or int(np.clip(most // models.info(name).macs, 1, 128))
 
 
 def inputs(name: str, batch: int, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
@@ -90,13 +103,13 @@ def model_of(name: str) -> Any:
     return models.create(name)
 
 
-def ours(name: str, batch: int, dtype: Any = np.float32) -> Network:
-    """minicnn's, on the backend and at the precision that are set when it is called."""
-    model = model_of(name)
-    for parameter in model.parameters():
-        parameter.data = parameter.numpy().astype(dtype)
+def ours(name: str, batch: int, dtype: Any = np.float32, on: Device = CPU, source: Any = None) -> Network:
+    """minicnn's, on the backend and at the precision that are set when it is called. source: a model whose weights to copy."""
+    model = copy.deepcopy(source) if source else model_of(name)
+    model.to(on.name, dtype)
     optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
     images, labels = inputs(name, batch, dtype)
+    images = on.array(images)
 
     def loss(labels: np.ndarray = labels) -> Tensor:
         return ops.cross_entropy(model(Tensor(images)), labels)
@@ -132,17 +145,19 @@ def values(gradient: Tensor | None) -> np.ndarray:
     return np.full((1,), np.nan) if gradient is None else gradient.numpy().copy()
 
 
-def theirs(name: str, batch: int, dtype: Any = np.float32, channels_last: bool = False) -> Network:
+def theirs(
+    name: str, batch: int, dtype: Any = np.float32, channels_last: bool = False, on: Device = CPU, source: Any = None
+) -> Network:
     """The same in PyTorch, with the same weights."""
     from . import twin
 
-    torch = machine.torch()
-    source = model_of(name)
-    network = twin.build(source, dtype=dtype, channels_last=channels_last)
+    torch = on.torch()
+    source = source or model_of(name)
+    network = twin.build(source, dtype=dtype, channels_last=channels_last).to(on.torch_device)
     paths = [path for path, _ in source.named_parameters()]
     del source
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    images, labels = (torch.from_numpy(array) for array in inputs(name, batch, dtype))
+    images, labels = map(on.tensor, inputs(name, batch, dtype))
     if channels_last:
         images = images.to(memory_format=torch.channels_last)
 
@@ -165,17 +180,19 @@ def theirs(name: str, batch: int, dtype: Any = np.float32, channels_last: bool =
     def gradients(labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
         twin.without_dropout(network)
         optimizer.zero_grad()
-        value = loss(images, torch.from_numpy(labels))
+        value = loss(images, on.tensor(labels))
         value.backward()
         parameters: Any = network.parameters()
-        return value.item(), {path: p.grad.numpy().copy() for path, p in zip(paths, parameters)}
+        return value.item(), {path: p.grad.cpu().numpy().copy() for path, p in zip(paths, parameters)}
 
-    return Network(train, infer, gradients, lambda: infer().numpy().copy())
+    return Network(train, infer, gradients, lambda: infer().cpu().numpy().copy())
 
 
-def make(name: str, who: str, batch: int) -> Network:
+def make(name: str, who: str, batch: int, on: Device = CPU, source: Any = None) -> Network:
     """The contestant called `who`: minicnn, or one of LAYOUTS."""
-    return ours(name, batch) if who == "minicnn" else theirs(name, batch, channels_last=LAYOUTS[who])
+    if who == "minicnn":
+        return ours(name, batch, on=on, source=source)
+    return theirs(name, batch, channels_last=LAYOUTS[who], on=on, source=source)
 
 
 class Errors(NamedTuple):
@@ -205,23 +222,29 @@ def errors(found: Answers, exact: Answers) -> Errors:
 
 
 def agree(
-    name: str, batch: int, levels: list[str], makers: dict[str, Network]
+    name: str, batch: int, levels: list[str], makers: dict[str, Network], on: Device = CPU, source: Any = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The errors by precision, of what is measured and by contestant; and why a precision failed, of those that did.
 
-    The exact answers are PyTorch's in float64, or without PyTorch the NumPy backend's.
+    The exact answers are PyTorch's in float64, or without PyTorch the NumPy backend's. Of a GPU without PyTorch they are the
+    CPU's, for as many images as one measures there.
     """
+    if on is not CPU and not on.torch() and batch > batch_of(name):
+        batch = batch_of(name)
+        makers = {"minicnn": ours(name, batch, on=on, source=source)}
     _, labels = inputs(name, batch)
-    if machine.torch():
-        labels[on_a_kink(name, batch)] = -100  # what the loss ignores
-        exact = answers(theirs(name, batch, np.float64), labels)
+    if on.torch():
+        labels[on_a_kink(name, batch, on, source)] = -100  # what the loss ignores
+        exact = answers(theirs(name, batch, np.float64, on=on, source=source), labels)
         plain = [errors(answers(makers[who], labels), exact) for who in LAYOUTS]
     else:
-        with minicnn.use_backend("numpy"):
-            exact = answers(ours(name, batch, np.float64), labels)
-            plain = [errors(answers(ours(name, batch), labels), exact)]
-    wide = wrong(errors(answers(ours(name, batch, np.float64), labels), exact), EXACT, EXACT, EXACT, EXACT)
-    most = {what: max(FLOOR, *(getattr(e, what) for e in plain)) for what in ("infer", "loss", "train")}
+        with minicnn.use_backend("numpy" if on is CPU else backends.current()):
+            exact = answers(ours(name, batch, np.float64, source=source), labels)
+            plain = [errors(answers(ours(name, batch, source=source), labels), exact)]
+    mine = ours(name, batch, np.float64, on, source)
+    wide = wrong(errors(answers(mine, labels), exact), EXACT, EXACT, EXACT, EXACT)
+    del mine
+    most = {what: max(FLOOR[on.name], *(getattr(e, what) for e in plain)) for what in ("infer", "loss", "train")}
     worst = max(most["train"], *(error for e in plain for error in e.each.values()))
     found, failed = {}, {}
     logits = {}
@@ -230,14 +253,14 @@ def agree(
             logits[level] = makers["minicnn"].logits()
     for level in levels:
         with backends.use_precision(level):
-            mine = errors((logits[level], makers["minicnn"].gradients(labels)), exact)
+            found_at = errors((logits[level], makers["minicnn"].gradients(labels)), exact)
         infer, loss, train = (min(USELESS, ALL * COARSER[level] * most[what]) for what in ("infer", "loss", "train"))
-        reason = wrong(mine, infer, loss, train, min(USELESS, EACH * COARSER[level] * worst))
+        reason = wrong(found_at, infer, loss, train, min(USELESS, EACH * COARSER[level] * worst))
         if wide or reason:
             failed[level] = f"in float64 {wide}" if wide else str(reason)
-        other = "torch" if machine.torch() else "numpy"
+        other = "torch" if on.torch() else "numpy"
         found[level] = {
-            w: {"minicnn": getattr(mine, w), other: max(getattr(e, w) for e in plain)} for w in ("infer", "train")
+            w: {"minicnn": getattr(found_at, w), other: max(getattr(e, w) for e in plain)} for w in ("infer", "train")
         }
     return found, failed
 
@@ -252,7 +275,7 @@ def wrong(found: Errors, infer: float, loss: float, train: float, each: float) -
     return None
 
 
-def on_a_kink(name: str, batch: int) -> np.ndarray:
+def on_a_kink(name: str, batch: int, on: Device = CPU, source: Any = None) -> np.ndarray:
     """Which images' gradients jump when weights and pixels move by float32's rounding, as PyTorch finds.
 
     None, where batch normalisation makes one of them all, and where fewer than 4 would remain: deep networks have so many
@@ -266,7 +289,8 @@ def on_a_kink(name: str, batch: int) -> np.ndarray:
     ):
         return none
     jumps = none.copy()
-    for jumping in twin.jumps(model_of(name), *inputs(name, batch), by=NUDGE, tries=5):
+    images, labels = map(on.tensor, inputs(name, batch))
+    for jumping in twin.jumps(source or model_of(name), images, labels, by=NUDGE, tries=5):
         jumps |= jumping
         if batch - jumps.sum() < 4:
             return none
@@ -283,12 +307,17 @@ def flops(name: str, batch: int) -> dict[str, float]:
     }
 
 
-def measure(name: str, rounds: int, levels: list[str], batch: int | None = None) -> Iterator[dict[str, Any]]:
+def measure(
+    name: str, rounds: int, levels: list[str], batch: int | None = None, on: Device = CPU
+) -> Iterator[dict[str, Any]]:
     """The rows of one network: training and inference at each precision."""
-    name, batch = models.info(name).name, batch or batch_of(name)
-    torch_too = list(LAYOUTS) if machine.torch() else []
-    makers = {who: make(name, who, batch) for who in ("minicnn", *torch_too)}
-    found, failed = agree(name, batch, levels, makers)
+    name, batch = models.info(name).name, batch or batch_of(name, on.name)
+    torch_too = list(LAYOUTS) if on.torch() else []
+    source = model_of(name)  # made once: of the largest networks it takes seconds
+    makers = {who: make(name, who, batch, on, source) for who in ("minicnn", *torch_too)}
+    found, failed = agree(name, batch, levels, makers, on, source)
+    del source
+    on.release()
     right = [level for level in levels if level not in failed]
 
     def call(who: str, what: str, level: str) -> Step:
@@ -304,13 +333,16 @@ def measure(name: str, rounds: int, levels: list[str], batch: int | None = None)
     for what in ("train", "infer"):
         calls = {f"minicnn {level}": call("minicnn", what, level) for level in right}
         calls |= {who: getattr(makers[who], what) for who in torch_too}
-        times[what] = take_turns(calls, rounds, TURN, BUDGET[what]) if right else {}
+        if torch_too and isinstance(on, Cuda):
+            calls[TF32] = on.with_tf32(calls["torch channels_last"])
+        times[what] = on.take_turns(calls, rounds, TURN, BUDGET[on.name][what]) if right else {}
+    calls.clear()  # they keep networks alive
+    on_gpu = _needs_on_gpu(makers, on) if isinstance(on, Cuda) and right else {}
     makers.clear()
+    on.release()
     for what in ("train", "infer"):
-        theirs_at = {who: times[what][who] for who in torch_too if right}
-        best = min(theirs_at, key=lambda who: np.median(theirs_at[who]), default=None)
-        alike = {best: alone.measure(name, best, batch, what, "highest")} if best else {}
-        process: dict[str, dict[str, Any]] = {}
+        theirs_at = {who: each for who, each in times[what].items() if not who.startswith("minicnn")}
+        best = min((who for who in torch_too if right), key=lambda who: np.median(theirs_at[who]), default=None)
         for level in levels:
             row = {
                 "part": "steps", "name": name, "batch": batch, "what": what, "precision": level,
@@ -320,9 +352,27 @@ def measure(name: str, rounds: int, levels: list[str], batch: int | None = None)
                 yield row | {"failed": failed[level]}
                 continue
             if level == right[0]:  # the others need about the same memory
-                process = {"minicnn": alone.measure(name, "minicnn", batch, what, level), **alike}
-            yield row | {
-                "times": {"minicnn": times[what][f"minicnn {level}"], **theirs_at},
-                "memory": {who: each["memory"] for who, each in process.items()},
-                "faults": {who: each["faults"] for who, each in process.items()},
-            }
+                needs = _needs(name, best, batch, what, level) if on is CPU else on_gpu[what]
+            yield row | {"times": {"minicnn": times[what][f"minicnn {level}"], **theirs_at}, **needs}
+
+
+Needs = dict[str, dict[str, float]]
+"""Memory (MiB) and page faults, by contestant."""
+
+
+def _needs(name: str, best: str | None, batch: int, what: str, level: str) -> Needs:
+    """Of a process that does nothing else: ours, and that of the best of PyTorch's layouts."""
+    process = {"minicnn": alone.measure(name, "minicnn", batch, what, level)}
+    if best:
+        process[best] = alone.measure(name, best, batch, what, "highest")
+    return {key: {who: each[key] for who, each in process.items()} for key in ("memory", "faults")}
+
+
+def _needs_on_gpu(makers: dict[str, Network], on: Cuda) -> dict[str, Needs]:
+    """The memory of a training step; inference has its gradients and momentum still there. Of PyTorch's layouts one is kept."""
+    makers.pop("torch", None)
+    gc.collect()
+    return {
+        "train": {"memory": {who: on.peak(who, network.train) for who, network in makers.items()}},
+        "infer": {"memory": {}},
+    }

@@ -130,29 +130,29 @@ def without_dropout(network: nn.Module) -> None:
 
 def nudge(network: nn.Module, images: torch.Tensor, by: float, seed: int = 0) -> torch.Tensor:
     """Change every weight in place by about this part of itself; the images, changed likewise."""
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator(images.device).manual_seed(seed)
     with torch.no_grad():
         for p in network.parameters():
-            p.mul_(torch.randn(p.shape, generator=draw).mul_(by).add_(1))
-        return images * (1 + by * torch.randn(images.shape, generator=draw))
+            p.mul_(torch.randn(p.shape, generator=draw, device=p.device).mul_(by).add_(1))
+        return images * (1 + by * torch.randn(images.shape, generator=draw, device=images.device))
 
 
-def jumps(model: Any, images: np.ndarray, labels: np.ndarray, by: float, tries: int) -> Iterator[np.ndarray]:
+def jumps(model: Any, images: torch.Tensor, labels: torch.Tensor, by: float, tries: int) -> Iterator[np.ndarray]:
     """For each of so many nudges of pixels and weights: which images' gradients jumped."""
 
     def gradients(pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.requires_grad_()
-        loss = nn.functional.cross_entropy(network(x), torch.from_numpy(labels), reduction="sum")
+        loss = nn.functional.cross_entropy(network(x), labels, reduction="sum")
         (dx,) = torch.autograd.grad(loss, [x])
         return dx.flatten(1)
 
-    network = build(model)
+    network = build(model).to(images.device)
     without_dropout(network)
     weights = [p.detach().clone() for p in network.parameters()]
-    pixels = torch.from_numpy(images)
-    exact = gradients(pixels.clone())
+    exact = gradients(images.clone())
     for seed in range(tries):
         with torch.no_grad():
             for p, w in zip(network.parameters(), weights, strict=True):
                 p.copy_(w)
-        yield ((gradients(nudge(network, pixels, by, seed)) - exact).norm(dim=1) > 1e-4 * exact.norm(dim=1)).numpy()
+        moved = gradients(nudge(network, images, by, seed)) - exact
+        yield (moved.norm(dim=1) > 1e-4 * exact.norm(dim=1)).cpu().numpy()
