@@ -53,7 +53,7 @@ def torch(monkeypatch):
     monkeypatch.setattr(device.Cuda, "torch_device", "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 3 * 2**20)
     before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     yield torch
     torch.backends.cudnn.allow_tf32 = before[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -104,15 +105,20 @@ class Cuda(Device):
     def take_turns(
         self, calls: Mapping[str, Callable[[], Any]], rounds: int, least: float, budget: float = math.inf
     ) -> dict[str, list[float]]:
-        """cuDNN tries its algorithms in the first, unmeasured call, and not in the checks before."""
-        cudnn = self.torch() and self.torch().backends.cudnn
-        if cudnn:
-            cudnn.benchmark = True
-        try:
+        with self._tuned():
             return super().take_turns(calls, rounds, least, budget)
+
+    @contextlib.contextmanager
+    def _tuned(self) -> Iterator[None]:
+        """cuDNN tries its algorithms at the first call of a shape, which is unmeasured; not in the checks before."""
+        torch = self.torch()
+        if torch:
+            torch.backends.cudnn.benchmark = True
+        try:
+            yield
         finally:
-            if cudnn:
-                cudnn.benchmark = False
+            if torch:
+                torch.backends.cudnn.benchmark = False
 
     torch_device = "cuda"
 
@@ -155,15 +161,15 @@ class Cuda(Device):
             self.torch().cuda.empty_cache()
 
     def peak(self, who: str, step: Callable[[], Any]) -> float:
-        """MiB that a step needs at most: of ours what CuPy's pool holds after it, of PyTorch's tensors the peak."""
+        """MiB that a library's pool takes from the GPU so that a step can run: CuPy's, which counts no other peak, or PyTorch's."""
+        self.release()
         if who == "minicnn":
-            self.release()
             step()
             return float(self.xp.get_default_memory_pool().total_bytes()) / 2**20
-        cuda = self.torch().cuda
-        cuda.reset_peak_memory_stats()
-        step()
-        return float(cuda.max_memory_allocated()) / 2**20
+        with self._tuned():
+            self.torch().cuda.reset_peak_memory_stats()
+            step()
+        return float(self.torch().cuda.max_memory_reserved()) / 2**20
 
 
 CPU = Device()
