@@ -5,7 +5,8 @@ within `ALL` of the error that PyTorch's own float32 makes in the worse of its l
 parameter's within `EACH` of the worst parameter's. A constant bound would be either loose or wrong: deep batch-normalised networks
 multiply rounding by thousands, and a ReLU or a max pool whose input lies within rounding of its kink sends a gradient another
 way, and neither side is wrong. Where images of a network do not depend on each other, those on a kink run along but do not
-count (`on_a_kink`), as long as others remain. Elsewhere kinks befall PyTorch's float32 in the same measure.
+count (`on_a_kink`), as long as others remain. Elsewhere kinks befall PyTorch's float32 in the same measure, in one batch of
+pictures more, in another less: errors of gradients are medians over DRAWS batches.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +59,7 @@ ALL, EACH = 1.5, 2.0
 """How many times PyTorch's error: of all gradients (or the logits), and of a single parameter's, whose few numbers scatter more."""
 COARSER = {level: 2.0 ** (24 - bits) for level, bits in BITS.items()}
 """By how much a level rounds more coarsely than float32; errors grow at most in proportion."""
+DRAWS = 3
 NUDGE = 1e-6
 FLOOR = {"cpu": 2.0**-22, "cuda": in_a_row(2**14)}
 """An error below this is float32's own rounding, whatever PyTorch's is: a GPU's threads add thousands of pixels for a weight."""
@@ -70,13 +74,17 @@ BUDGET = {"cpu": {"train": 12.0, "infer": 4.0}, "cuda": {"train": 4.0, "infer": 
 Step = Callable[[], Any]
 
 
+Gradients = tuple[float, dict[str, np.ndarray]]
+"""The loss, and the gradients by parameter."""
+
+
 class Network(NamedTuple):
     """A contestant: what it does in a step, and what the check needs of it."""
 
     train: Step
     infer: Step
-    gradients: Callable[..., tuple[float, dict[str, np.ndarray]]]
-    """Of labels: the loss and the gradients of one step without update and without dropout."""
+    gradients: Callable[[np.ndarray, int], Gradients]
+    """Of labels and the number of the draw of pictures: one step without update and without dropout."""
     logits: Callable[[], np.ndarray]
     """Of inference."""
 
@@ -87,11 +95,11 @@ def batch_of(name: str, device: str = "cpu") -> int:
     return batches.get(models.info(name).name) or int(np.clip(most // models.info(name).macs, 1, 128))
 
 
-def inputs(name: str, batch: int, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of noise, and labels."""
-    draw = np.random.default_rng(0)
-    images = draw.standard_normal((batch, *models.info(name).input_shape), np.float32)
-    return images.astype(dtype), draw.integers(0, classes(name), batch)
+def inputs(name: str, batch: int, dtype: Any = np.float32, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of noise, and labels; other ones for every draw."""
+    random = np.random.default_rng(draw)
+    images = random.standard_normal((batch, *models.info(name).input_shape), np.float32)
+    return images.astype(dtype), random.integers(0, classes(name), batch)
 
 
 def classes(name: str) -> int:
@@ -108,10 +116,13 @@ def ours(name: str, batch: int, dtype: Any = np.float32, on: Device = CPU, sourc
     model = copy.deepcopy(source) if source else model_of(name)
     model.to(on.name, dtype)
     optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    images, labels = inputs(name, batch, dtype)
-    images = on.array(images)
 
-    def loss(labels: np.ndarray = labels) -> Tensor:
+    def pictures(draw: int) -> Any:
+        return on.array(inputs(name, batch, dtype, draw)[0])
+
+    images, labels = pictures(0), inputs(name, batch)[1]
+
+    def loss(images: Any = images, labels: np.ndarray = labels) -> Tensor:
         return ops.cross_entropy(model(Tensor(images)), labels)
 
     def train() -> None:
@@ -127,13 +138,13 @@ def ours(name: str, batch: int, dtype: Any = np.float32, on: Device = CPU, sourc
         with minicnn.no_grad():
             return model(Tensor(images))
 
-    def gradients(labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+    def gradients(labels: np.ndarray, draw: int) -> Gradients:
         model.train()
         for _, layer in model.named_layers():
             if type(layer).__name__ == "Dropout":
                 layer.eval()
         optimizer.zero_grad()
-        value = loss(labels)
+        value = loss(pictures(draw), labels)
         value.backward()
         return value.item(), {path: values(p.grad) for path, p in model.named_parameters()}
 
@@ -157,9 +168,12 @@ def theirs(
     paths = [path for path, _ in source.named_parameters()]
     del source
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    images, labels = map(on.tensor, inputs(name, batch, dtype))
-    if channels_last:
-        images = images.to(memory_format=torch.channels_last)
+
+    def pictures(draw: int) -> Any:
+        images = on.tensor(inputs(name, batch, dtype, draw)[0])
+        return images.to(memory_format=torch.channels_last) if channels_last else images
+
+    images, labels = pictures(0), on.tensor(inputs(name, batch)[1])
 
     def loss(images: Any = images, labels: Any = labels) -> Any:
         return torch.nn.functional.cross_entropy(network(images), labels)
@@ -177,10 +191,10 @@ def theirs(
         with torch.inference_mode():
             return network(images)
 
-    def gradients(labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+    def gradients(labels: np.ndarray, draw: int) -> Gradients:
         twin.without_dropout(network)
         optimizer.zero_grad()
-        value = loss(images, on.tensor(labels))
+        value = loss(pictures(draw), on.tensor(labels))
         value.backward()
         parameters: Any = network.parameters()
         return value.item(), {path: p.grad.cpu().numpy().copy() for path, p in zip(paths, parameters)}
@@ -205,20 +219,33 @@ class Errors(NamedTuple):
     each: dict[str, float]
 
 
-Answers = tuple[np.ndarray, tuple[float, dict[str, np.ndarray]]]
-
-
-def answers(network: Network, labels: np.ndarray) -> Answers:
-    """Logits, then loss and gradients: a step in training changes what batch normalisation infers with."""
-    return network.logits(), network.gradients(labels)
-
-
-def errors(found: Answers, exact: Answers) -> Errors:
-    (logits, (loss, gradients)), (true_logits, (true_loss, true)) = found, exact
+def errors(found: Gradients, exact: Gradients, logits: float) -> Errors:
+    """logits: their error."""
+    (loss, gradients), (true_loss, true) = found, exact
     each = {path: relative_error(gradients[path], values) for path, values in true.items()}
     norms = {path: float(np.linalg.norm(values)) for path, values in true.items()}
     total = np.sqrt(sum((each[path] * norms[path]) ** 2 for path in each)) / np.sqrt(sum(n**2 for n in norms.values()))
-    return Errors(relative_error(logits, true_logits), abs(loss - true_loss) / abs(true_loss), float(total), each)
+    return Errors(logits, abs(loss - true_loss) / abs(true_loss), float(total), each)
+
+
+def typical(draws: list[Errors]) -> Errors:
+    """The medians."""
+    infer, loss, train = (float(np.median([getattr(e, what) for e in draws])) for what in ("infer", "loss", "train"))
+    return Errors(infer, loss, train, {path: float(np.median([e.each[path] for e in draws])) for path in draws[0].each})
+
+
+def under(setting: Callable[[], AbstractContextManager[Any]], network: Network) -> Network:
+    """A network that is checked under a setting, such as a precision."""
+
+    def gradients(labels: np.ndarray, draw: int) -> Gradients:
+        with setting():
+            return network.gradients(labels, draw)
+
+    def logits() -> np.ndarray:
+        with setting():
+            return network.logits()
+
+    return network._replace(gradients=gradients, logits=logits)
 
 
 def agree(
@@ -232,37 +259,43 @@ def agree(
     if on is not CPU and not on.torch() and batch > batch_of(name):
         batch = batch_of(name)
         makers = {"minicnn": ours(name, batch, on=on, source=source)}
-    _, labels = inputs(name, batch)
     if on.torch():
-        labels[on_a_kink(name, batch, on, source)] = -100  # what the loss ignores
-        exact = answers(theirs(name, batch, np.float64, on=on, source=source), labels)
-        plain = [errors(answers(makers[who], labels), exact) for who in LAYOUTS]
+        exact = theirs(name, batch, np.float64, on=on, source=source)
+        others = {who: makers[who] for who in LAYOUTS}
     else:
-        with minicnn.use_backend("numpy" if on is CPU else backends.current()):
-            exact = answers(ours(name, batch, np.float64, source=source), labels)
-            plain = [errors(answers(ours(name, batch, source=source), labels), exact)]
-    mine = ours(name, batch, np.float64, on, source)
-    wide = wrong(errors(answers(mine, labels), exact), EXACT, EXACT, EXACT, EXACT)
-    del mine
-    most = {what: max(FLOOR[on.name], *(getattr(e, what) for e in plain)) for what in ("infer", "loss", "train")}
-    worst = max(most["train"], *(error for e in plain for error in e.each.values()))
-    found, failed = {}, {}
-    logits = {}
-    for level in levels:  # all logits before a step changes the running statistics
-        with backends.use_precision(level):
-            logits[level] = makers["minicnn"].logits()
+        plain = partial(minicnn.use_backend, "numpy" if on is CPU else backends.current())
+        exact = under(plain, ours(name, batch, np.float64, source=source))
+        others = {"numpy": under(plain, ours(name, batch, source=source))}
+    mine = {level: under(partial(backends.use_precision, level), makers["minicnn"]) for level in levels}
+    wide = ours(name, batch, np.float64, on, source)
+    checked = {"wide": wide, **others, **mine}
+    true = exact.logits()  # all logits before a step changes the running statistics
+    logits = {who: relative_error(network.logits(), true) for who, network in checked.items()}
+    draws: dict[str, list[Errors]] = {who: [] for who in checked}
+    for draw in range(DRAWS):
+        _, labels = inputs(name, batch, draw=draw)
+        if on.torch():
+            labels[on_a_kink(name, batch, on, source, draw)] = -100  # what the loss ignores
+        answer = exact.gradients(labels, draw)
+        for who, network in checked.items():
+            draws[who].append(errors(network.gradients(labels, draw), answer, logits[who]))
+    found = {who: typical(each) for who, each in draws.items()}
+    wrong_in_float64 = wrong(found["wide"], EXACT, EXACT, EXACT, EXACT)
+    rounding = [found[who] for who in others]
+    most = {what: max(FLOOR[on.name], *(getattr(e, what) for e in rounding)) for what in ("infer", "loss", "train")}
+    worst = max(most["train"], *(error for e in rounding for error in e.each.values()))
+    shown, failed = {}, {}
     for level in levels:
-        with backends.use_precision(level):
-            found_at = errors((logits[level], makers["minicnn"].gradients(labels)), exact)
         infer, loss, train = (min(USELESS, ALL * COARSER[level] * most[what]) for what in ("infer", "loss", "train"))
-        reason = wrong(found_at, infer, loss, train, min(USELESS, EACH * COARSER[level] * worst))
-        if wide or reason:
-            failed[level] = f"in float64 {wide}" if wide else str(reason)
+        reason = wrong(found[level], infer, loss, train, min(USELESS, EACH * COARSER[level] * worst))
+        if wrong_in_float64 or reason:
+            failed[level] = f"in float64 {wrong_in_float64}" if wrong_in_float64 else str(reason)
         other = "torch" if on.torch() else "numpy"
-        found[level] = {
-            w: {"minicnn": getattr(found_at, w), other: max(getattr(e, w) for e in plain)} for w in ("infer", "train")
+        shown[level] = {
+            w: {"minicnn": getattr(found[level], w), other: max(getattr(e, w) for e in rounding)}
+            for w in ("infer", "train")
         }
-    return found, failed
+    return shown, failed
 
 
 def wrong(found: Errors, infer: float, loss: float, train: float, each: float) -> str | None:
@@ -275,7 +308,7 @@ def wrong(found: Errors, infer: float, loss: float, train: float, each: float) -
     return None
 
 
-def on_a_kink(name: str, batch: int, on: Device = CPU, source: Any = None) -> np.ndarray:
+def on_a_kink(name: str, batch: int, on: Device = CPU, source: Any = None, draw: int = 0) -> np.ndarray:
     """Which images' gradients jump when weights and pixels move by float32's rounding, as PyTorch finds.
 
     None, where batch normalisation makes one of them all, and where fewer than 4 would remain: deep networks have so many
@@ -289,7 +322,7 @@ def on_a_kink(name: str, batch: int, on: Device = CPU, source: Any = None) -> np
     ):
         return none
     jumps = none.copy()
-    images, labels = map(on.tensor, inputs(name, batch))
+    images, labels = map(on.tensor, inputs(name, batch, draw=draw))
     for jumping in twin.jumps(source or model_of(name), images, labels, by=NUDGE, tries=5):
         jumps |= jumping
         if batch - jumps.sum() < 4:
