@@ -1,7 +1,8 @@
 """A stand-in for CuPy on the CPU: as strict as CuPy about what it mixes with, and its RawModule runs kernels by emulation.
 
 `install()` puts it in sys.modules as `cupy`. Then device "cuda" works without a GPU: whole networks run on the CUDA backend, and
-what CuPy would refuse (a NumPy array among its own, an implicit copy to the CPU) is refused here.
+what CuPy would refuse (a NumPy array among its own, an implicit copy to the CPU) is refused here. What is copied and when is
+`fake_streams`' matter.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import emulated_cuda
 import numpy as np
+from fake_streams import Pool, Stream, arrive, counts, current, leave, mistakes
 
 
 class Flags:
@@ -29,7 +31,19 @@ class ndarray:
     __array_priority__ = 100
 
     def __init__(self, array: np.ndarray) -> None:
-        self.array = array
+        self._array, self.home, self.used = array, current(), 0
+
+    @property
+    def array(self) -> np.ndarray:
+        """What is here in the place of the device's memory. Whoever asks for it uses it, on the default stream."""
+        self.used = Stream.null.given + 1
+        return self._array
+
+    def __del__(self) -> None:
+        if self.home is not Stream.null and self.used > Stream.null.known:
+            mistakes.append(
+                "memory of another stream was given back before the default stream was known to be done with it"
+            )
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
@@ -44,8 +58,18 @@ class ndarray:
     def base(self) -> ndarray | None:
         return None if self.array.base is None else ndarray(self.array.base)
 
-    def get(self) -> np.ndarray:
-        return self.array.copy()
+    def get(
+        self, stream: Stream | None = None, order: str = "C", out: np.ndarray | None = None, blocking: bool = True
+    ) -> np.ndarray:
+        out = np.empty(self.shape, self.dtype) if out is None else out
+        leave(self.array, out, blocking, stream or current())
+        return out
+
+    def item(self) -> Any:
+        return self.get().item()
+
+    def tolist(self) -> Any:
+        return self.get().tolist()
 
     def __getitem__(self, index: Any) -> ndarray:
         return ndarray(np.asarray(self.array[_index(index)]))
@@ -57,13 +81,13 @@ class ndarray:
         return len(self.array)
 
     def __bool__(self) -> bool:
-        return bool(self.array)
+        return bool(self.get())
 
     def __int__(self) -> int:
-        return int(self.array)
+        return int(self.get())
 
     def __float__(self) -> float:
-        return float(self.array)
+        return float(self.get())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "ctypes":
@@ -117,6 +141,7 @@ def _index(index: Any) -> Any:
     """CuPy takes NumPy's arrays as indices."""
     if isinstance(index, tuple):
         return tuple(map(_index, index))
+    counts["to device"] += isinstance(index, np.ndarray)
     return index if isinstance(index, np.ndarray) else bare(index)
 
 
@@ -129,8 +154,13 @@ def dressed(value: Any) -> Any:
     return value
 
 
+pool = Pool()
+
+
 def _empty(shape: Any, dtype: Any = float) -> ndarray:
-    return ndarray(emulated_cuda.Emulated.empty(shape, dtype))
+    array = emulated_cuda.Emulated.empty(shape, dtype)
+    pool.take(array)
+    return ndarray(array)
 
 
 def _add_at(out: ndarray, index: Any, values: Any) -> None:
@@ -181,9 +211,21 @@ class _CuPyPart:
 
 def asarray(values: Any, dtype: Any = None) -> ndarray:
     """A copy on the device of what is on the CPU; what is there already stays."""
-    if isinstance(values, ndarray) and dtype in (None, values.array.dtype):
-        return values
-    return ndarray(np.array(values.array if isinstance(values, ndarray) else values, dtype=dtype))
+    if isinstance(values, ndarray):
+        return values if dtype in (None, values.array.dtype) else values.astype(dtype)
+    array = np.array(values, dtype=dtype)
+    if not array.ndim:
+        return ndarray(array)
+    out = _empty(array.shape[::-1], array.dtype).T if array.flags.fnc else _empty(array.shape, array.dtype)
+    arrive(out._array, array)
+    return out
+
+
+def _ascontiguousarray(x: ndarray) -> ndarray:
+    if x.flags.c_contiguous:
+        return x
+    counts["copies"] += 1
+    return ndarray(np.ascontiguousarray(x.array))
 
 
 def install() -> types.ModuleType:
@@ -193,11 +235,13 @@ def install() -> types.ModuleType:
     cupy.__spec__ = types.SimpleNamespace(name="cupy")  # type: ignore[assignment]
     ndarray.__module__ = "cupy"
     cupy.ndarray, cupy.asarray, cupy.array, cupy.RawModule = ndarray, asarray, asarray, RawModule
-    cupy.empty, cupy.add = _empty, _calling(np.add)
+    cupy.empty, cupy.ascontiguousarray, cupy.add = _empty, _ascontiguousarray, _calling(np.add)
     cupy.add.at = _add_at
     runtime = {"getDeviceCount": lambda: 1, "getDeviceProperties": lambda number: {"name": b"emulation"}}
     cupy.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(**runtime), Device=lambda: types.SimpleNamespace(id=0)
-    )
+        runtime=types.SimpleNamespace(**runtime), Device=lambda: types.SimpleNamespace(id=0), Stream=Stream,
+        get_current_stream=current, alloc_pinned_memory=bytearray,
+    )  # fmt: skip
+    cupy.get_default_memory_pool = lambda: pool
     sys.modules["cupy"] = cupy
     return cupy

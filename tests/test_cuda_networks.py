@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-import emulated_cuda
 import fake_cupy
 import numpy as np
 import pytest
@@ -14,27 +11,10 @@ from test_layer_gradients import CASES as LAYERS
 
 import minicnn
 from minicnn import Tensor, backends, data, io, layers, models, ops, optim, selftest, training
-from minicnn.backends import cuda, driver
 from minicnn.errors import BackendError, GradientError
 from minicnn.models.densenet import densenet
 
-pytestmark = pytest.mark.skipif(bool(emulated_cuda.missing()), reason=emulated_cuda.missing())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cupy():
-    """The stand-in, found and installed as CuPy; what has been there before is there afterwards."""
-    cached = backends.get, cuda.load, cuda.sources
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "cupy", None)
-        stand_in = fake_cupy.install()
-        patch.setattr(driver, "import_cupy", lambda: stand_in)
-        patch.setattr(cuda, "folder", lambda: emulated_cuda.FOLDER)
-        for function in cached:
-            function.cache_clear()
-        yield stand_in
-    for function in cached:
-        function.cache_clear()
+pytestmark = pytest.mark.usefixtures("cupy")
 
 
 @pytest.fixture(autouse=True)
@@ -329,6 +309,7 @@ def trainer(device, out=None, **options):
         data.Dataset(images, labels, ("dark", "bright"), "tiny"),
         8,
         data.Compose([data.RandomHorizontalFlip(), data.Normalize([0.4], [0.2])]),
+        device=device,
         seed=0,
     )
     optimizer = optim.SGD(model.parameters(), 0.05, 0.9, nesterov=True)

@@ -143,9 +143,10 @@ def _run(job: Job, command: str, say: Callable[[str], None]) -> Evaluation:
 
     size = model.recipe.input_shape[-1]
     augment: list[Any] = [RandomCrop(size, padding=job.crop_padding), RandomHorizontalFlip(), Normalize(mean, std)]
-    batches = Loader(train, job.batch_size, Compose(augment), seed=job.seed)
-    test_batches = Loader(test, 500, Normalize(mean, std), shuffle=False)
-    watched = test_batches if held is None else Loader(held, 500, Normalize(mean, std), shuffle=False)
+    batches = Loader(train, job.batch_size, Compose(augment), device=job.device, seed=job.seed)
+    test_batches, watched = (
+        Loader(some, 500, Normalize(mean, std), shuffle=False, device=job.device) for some in (test, held or test)
+    )
 
     optimizer = SGD(model.parameters(), job.lr, job.momentum, job.weight_decay, nesterov=job.momentum > 0)
     config = {

@@ -1,0 +1,189 @@
+"""Batches on device "cuda", on a stand-in for CuPy that copies as late as it may."""
+
+from __future__ import annotations
+
+import threading
+
+import emulated_cuda
+import fake_streams
+import numpy as np
+import pytest
+
+from minicnn import Tensor, backends, data
+from minicnn.backends import cuda_copies
+from minicnn.errors import ArgumentError, BackendError, ShapeError
+
+COUNT, MEAN, STD = 21, (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
+PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 9, 8), dtype=np.uint8)
+DATASET = data.Dataset(PIXELS, np.arange(COUNT) % 5, tuple("abcde"), "made")
+CROP, FLIP, NORMALIZE = data.RandomCrop(7, (2, 1, 0, 3), fill=9), data.RandomHorizontalFlip(), data.Normalize(MEAN, STD)
+AUGMENT = data.Compose([CROP, FLIP, NORMALIZE])
+ON_THE_GPU = {
+    "nothing": None,
+    "normalised": NORMALIZE,
+    "to float": data.ToFloat(),
+    "cropped": data.RandomCrop((5, 8)),
+    "mirrored": data.RandomHorizontalFlip(0.8),
+    "all": AUGMENT,
+    "some": data.Compose([data.RandomCrop(11, padding=2, fill=255.0), data.ToFloat()]),
+}
+ON_THE_CPU = {
+    "another order": data.Compose([FLIP, CROP, NORMALIZE]),
+    "twice": data.Compose([FLIP, FLIP, NORMALIZE]),
+    "another transform": data.Compose([CROP, data.Cutout(3), NORMALIZE]),
+    "a fill that is no pixel": data.RandomCrop(7, 2, fill=0.5),
+    "nested": data.Compose([data.Compose([CROP, FLIP]), NORMALIZE]),
+    "five crops": data.Compose([data.FiveCrop(5), NORMALIZE]),
+    "a function": lambda images, draw: images[..., ::2].astype(np.float64),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_mistakes(cupy):
+    fake_streams.mistakes.clear()
+    fake_streams.counts.clear()
+    yield
+    Stream = fake_streams.Stream
+    backends.get("cuda").copies.stream.synchronize()
+    Stream.null.synchronize()
+    assert not fake_streams.mistakes
+    assert not [thread for thread in threading.enumerate() if thread.name == "minicnn-loader"]
+
+
+def loader(transform=AUGMENT, batch_size=8, device="cuda", **options):
+    return data.Loader(DATASET, batch_size, transform, device=device, **{"seed": 4, **options})
+
+
+def bits(batches):
+    """What is on the device is read when all batches are there."""
+    batches = list(batches)
+    return [(backends.to_numpy(images).tobytes(), images.shape, labels.tobytes()) for images, labels in batches]
+
+
+# Batches
+
+
+@pytest.mark.parametrize("name", [*ON_THE_GPU, *ON_THE_CPU])
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_the_batches_are_the_cpus_to_the_bit(name, prefetch):
+    transform = {**ON_THE_GPU, **ON_THE_CPU}[name]
+    here, there = loader(transform, device="cpu"), loader(transform, prefetch=prefetch)
+    launched = emulated_cuda.launches["augment_f32"]
+    for _ in range(2):
+        assert bits(there) == bits(here)
+    assert emulated_cuda.launches["augment_f32"] - launched == (2 * len(here) if name in ON_THE_GPU else 0)
+
+
+def test_what_a_batch_is():
+    for images, labels in loader():
+        assert backends.device_of(images) == "cuda" and images.dtype == np.float32
+        assert images.shape == (len(labels), 3, 7, 7) and type(labels) is np.ndarray
+        assert Tensor(images).data is images
+
+
+class Decoded:
+    """Images whose pixels lie in Fortran's order."""
+
+    shape, dtype = PIXELS.shape, PIXELS.dtype
+
+    def __getitem__(self, index):
+        return np.asfortranarray(PIXELS[index])
+
+
+def test_pixels_that_do_not_lie_as_the_kernel_reads_them():
+    for images in (PIXELS.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), Decoded()):
+        dataset = data.Dataset(images, DATASET.labels, DATASET.classes)
+        assert bits(data.Loader(dataset, 8, AUGMENT, seed=4, device="cuda")) == bits(loader(device="cpu"))
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_leaving_and_going_on(prefetch):
+    whole = loader(device="cpu")
+    expected = [bits(whole) for _ in range(2)]
+    first = loader(prefetch=prefetch)
+    batches = iter(first)
+    seen = [next(batches)]
+    state = first.state_dict()
+    batches.close()
+    assert bits(first) == expected[0]  # what was under way when the pass was left disturbs nothing
+    second = loader()
+    second.load_state_dict(state)
+    assert bits(seen) + bits(second) == expected[0]
+    assert bits(second) == expected[1]
+    on_the_cpu = loader(device="cpu")
+    on_the_cpu.load_state_dict(state)
+    assert bits(on_the_cpu) == expected[0][1:]
+
+
+def test_two_passes_at_once():
+    one, other = loader(), loader(NORMALIZE, shuffle=False)
+    pairs = list(zip(one, other))
+    assert bits(a for a, _ in pairs) == bits(loader(device="cpu"))
+    assert bits(b for _, b in pairs) == bits(loader(NORMALIZE, shuffle=False, device="cpu"))
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_errors(prefetch, monkeypatch):
+    with pytest.raises(ArgumentError, match="Loader: device is 'gpu': it must be cpu or cuda"):
+        loader(device="gpu")
+    for transform in (data.Normalize([0.5], [0.2]), data.RandomCrop(12)):
+        with pytest.raises(ShapeError, match=r"Normalize: images has shape|RandomCrop: a 12x12 crop does not fit 9x8"):
+            list(loader(transform, prefetch=prefetch))
+    with pytest.raises(ZeroDivisionError):
+        list(loader(lambda images, draw: 1 / 0, prefetch=prefetch))
+    monkeypatch.setattr(backends, "get", lambda name: (_ for _ in ()).throw(BackendError("there is no GPU")))
+    with pytest.raises(BackendError, match="there is no GPU"):
+        loader()
+
+
+# Copies
+
+
+def test_nothing_has_arrived_before_it_was_waited_for(cupy):
+    """Of the stand-in: what follows relies on it."""
+    copies = backends.get("cuda").copies
+    (there,), copied = copies.send([np.arange(3.0, dtype=np.float32)])
+    assert np.isnan(there.get()).all()
+    cupy.cuda.get_current_stream().wait_event(copied)
+    assert (there.get() == [0, 1, 2]).all()
+    del there
+    assert not fake_streams.mistakes
+    (there,), copied = copies.send([np.ones(3, np.float32)])
+    copied.synchronize()
+    there + 1
+    del there
+    assert fake_streams.mistakes.pop().startswith("memory of another stream was given back")
+    host = np.ndarray(3, np.float32, cupy.cuda.alloc_pinned_memory(12))
+    cupy.asarray(np.ones(3, np.float32)).get(out=host, blocking=False)
+    assert not host.any()
+    del host
+    fake_streams.Stream.null.synchronize()
+    assert fake_streams.mistakes.pop().startswith("the CPU's memory was given back")
+
+
+def test_the_cpu_waits_for_nothing(monkeypatch):
+    copies, values = backends.get("cuda").copies, np.arange(6.0, dtype=np.float32)
+    sent = copies.send([values])
+    values[:] = 0
+    there = copies.receive(sent, lambda x: x * 2)
+    fetched = copies.fetch([there, there[:1]])
+    assert fake_streams.counts["waits"] == 0
+    there *= 0  # later work
+    doubled, first = fetched()
+    assert (doubled == [0, 2, 4, 6, 8, 10]).all() and (first == [0]).all()
+    assert fake_streams.counts == {"to device": 1, "to cpu": 2, "waits": 1}
+
+
+def test_what_is_fetched_and_never_read_is_kept_all_the_same():
+    copies = backends.get("cuda").copies
+    copies.fetch([backends.get("cuda").asarray(np.ones(3, np.float32))])
+    fake_streams.Stream.null.synchronize()
+
+
+def test_a_cpu_that_is_far_ahead_waits():
+    """Or the batches of a loop that reads no result would fill the device."""
+    copies = backends.get("cuda").copies
+    for _ in range(5 * cuda_copies.MOST):
+        copies.receive(copies.send([np.ones(3, np.float32)]), lambda x: x + 1)
+    assert 3 * cuda_copies.MOST <= fake_streams.counts["waits"] <= 4 * cuda_copies.MOST
+    assert len(copies._used) <= cuda_copies.MOST
