@@ -1,4 +1,4 @@
-"""Batches on device "cuda", on a stand-in for CuPy that copies as late as it may."""
+"""Batches on device "cuda", and what travels in a training step, on a stand-in for CuPy that copies as late as it may."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import fake_streams
 import numpy as np
 import pytest
 
-from minicnn import Tensor, backends, data
+import minicnn
+from minicnn import Tensor, backends, data, models, optim, training
 from minicnn.backends import cuda_copies
 from minicnn.errors import ArgumentError, BackendError, ShapeError
 
@@ -187,3 +188,66 @@ def test_a_cpu_that_is_far_ahead_waits():
         copies.receive(copies.send([np.ones(3, np.float32)]), lambda x: x + 1)
     assert 3 * cuda_copies.MOST <= fake_streams.counts["waits"] <= 4 * cuda_copies.MOST
     assert len(copies._used) <= cuda_copies.MOST
+
+
+def test_fetching_from_the_cpu_copies_nothing():
+    x = np.arange(3.0)
+    (same,) = backends.fetch(x)()
+    assert same is x
+
+
+# Steps: what travels, and how often the CPU waits
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("alexnet_cifar", "cifar_resnet20")]
+
+
+def trainer(name, batch_size=2, **options):
+    shape = models.info(name).input_shape
+    labels = np.arange(4 * batch_size) % 10
+    images = np.random.default_rng(1).integers(0, 256, (len(labels), *shape), dtype=np.uint8)
+    minicnn.manual_seed(0)
+    model = models.create(name, device="cuda")
+    transform = data.Compose([data.RandomCrop(shape[1:], padding=2), data.RandomHorizontalFlip(), data.ToFloat()])
+    batches = data.Loader(
+        data.Dataset(images, labels, tuple("0123456789")), batch_size, transform, device="cuda", prefetch=0
+    )
+    optimizer = optim.SGD(model.parameters(), 0.01, 0.9, nesterov=True, weight_decay=1e-4)
+    return training.Trainer(model, optimizer, batches, say=lambda line: None, **options)
+
+
+@pytest.mark.parametrize("name", ["lenet5", *SLOW])
+def test_what_travels_in_a_step(name):
+    """Pixels, places and labels to the device, loss and logits back, one wait for the step before the last, one copy of the loss's
+    slope to each row: no more, whatever the network. And the optimiser's table of addresses, where gradients lie elsewhere
+    than a step before."""
+    one, kernels, steps, ends, stream = trainer(name), backends.get("cuda"), [], [], fake_streams.Stream.null
+    for images, labels in one.train:
+        one.step(images, labels)
+        ends.append(stream.given)
+        steps.append({**fake_streams.counts, "tables": kernels._stretches.cache_info().misses})
+        fake_streams.counts.clear()
+    steps[-1]["to device"] -= steps[-1].pop("tables") - steps[-2]["tables"]
+    assert steps[-1] == {"to device": 3, "to cpu": 2, "waits": 1, "copies": 1}
+    assert ends[-4] < stream.known <= ends[-3], "another step was waited for"
+
+
+def test_what_travels_when_gradients_are_clipped():
+    """One wait, for the norm of all of them, behind which there is none left for the step before the last."""
+    one = trainer("lenet5", clip_norm=1e-3)
+    for images, labels in one.train:
+        fake_streams.counts.clear()
+        one.step(images, labels)
+    assert fake_streams.counts["waits"] == 1 and fake_streams.counts["to cpu"] == 3
+
+
+def test_what_travels_in_an_evaluation():
+    """Besides the batches and what scales them: labels there, results back, one wait a batch, for the one before the last."""
+    one, stream, seen = trainer("lenet5"), fake_streams.Stream.null, []
+    one.evaluate(one.train)  # which brings the layers' geometries to the device
+    fake_streams.counts.clear()
+    batches = len(one.train)
+    result = training.evaluate(one.model, one.train, each=lambda images: seen.append((stream.known, stream.given)))
+    assert fake_streams.counts == {"to device": 3 * batches + 2, "to cpu": 3 * batches, "waits": batches}
+    assert seen[-4][1] >= seen[-2][0] > seen[-3][0], "another batch was waited for"
+    assert len(result.labels) == len(one.train.dataset)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor, backends, data, models, ops, optim, selftest
+from minicnn import Tensor, backends, data, models, ops, optim, selftest, training
 from minicnn.errors import BackendError
 
 pytestmark = pytest.mark.gpu
@@ -121,4 +121,20 @@ def test_copies_pass_by_the_computation():
     _, copied = copies.send([PIXELS])
     copied.synchronize()
     assert (fetched()[0] == np.arange(3.0)).all()
+    assert not end.done
+
+
+def test_a_step_waits_for_nothing():
+    """It is launched while the device is busy with something else."""
+    model = models.create("lenet5", device="cuda")
+    images = np.random.default_rng(0).integers(0, 256, (64, *models.info("lenet5").input_shape), dtype=np.uint8)
+    batches = data.Loader(data.Dataset(images, np.arange(64) % 10, tuple("0123456789")), 16, device="cuda")
+    optimizer = optim.SGD(model.parameters(), 0.01, 0.9)
+    trainer = training.Trainer(model, optimizer, batches, say=lambda line: None)
+    steps = iter(batches)
+    for _ in range(3):  # kernels are compiled, memory is taken
+        trainer.step(*next(steps))
+    trainer._read()
+    end = occupied()
+    trainer.step(*next(steps))
     assert not end.done
