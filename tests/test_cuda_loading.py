@@ -13,6 +13,7 @@ import minicnn
 from minicnn import Tensor, backends, data, models, optim, training
 from minicnn.backends import cuda_copies
 from minicnn.errors import ArgumentError, BackendError, ShapeError
+from minicnn.training import job
 
 COUNT, MEAN, STD = 21, (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 9, 8), dtype=np.uint8)
@@ -251,3 +252,32 @@ def test_what_travels_in_an_evaluation():
     assert fake_streams.counts == {"to device": 3 * batches + 2, "to cpu": 3 * batches, "waits": batches}
     assert seen[-4][1] >= seen[-2][0] > seen[-3][0], "another batch was waited for"
     assert len(result.labels) == len(one.train.dataset)
+
+
+def test_a_job_tells_the_memory(monkeypatch, tmp_path):
+    """The peak that it says is the pool's."""
+    images = np.random.default_rng(2).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)
+    dataset = data.Dataset(images, np.arange(12) % 10, tuple("0123456789"), "tiny", "the embedded sample")
+    monkeypatch.setattr(job, "_data", lambda *_: (dataset, dataset))
+    results = []
+    for device in ("cpu", "cuda"):
+        lines = []
+        settings = {"sample_epochs": 1, "batch_size": 4, "plots": False, "out": str(tmp_path / device)}
+        results.append(training.run(training.Job("lenet5", device=device, **settings), say=lines.append))
+        told = [line for line in lines if "GPU memory" in line]
+        taken = backends.get("cuda").memory_reserved() / 2**20
+        wanted = [f"GPU memory: at most {taken:,.0f} MiB, as taken from the device by CuPy's pool"]
+        assert told == (wanted if device == "cuda" else [])
+    assert taken > 0
+    here, there = results
+    np.testing.assert_allclose(there.probabilities, here.probabilities, rtol=1e-3, atol=1e-4)
+
+
+def test_the_memory_reserved_is_the_most_that_was_in_use():
+    kernels = backends.get("cuda")
+    before = kernels.memory_reserved()
+    large = kernels.empty((before + 2**20,), np.uint8)
+    after = kernels.memory_reserved()
+    assert after >= before + 2**20
+    del large
+    assert kernels.memory_reserved() == after

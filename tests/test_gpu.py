@@ -138,3 +138,11 @@ def test_a_step_waits_for_nothing():
     end = occupied()
     trainer.step(*next(steps))
     assert not end.done
+
+
+def test_the_memory_reserved():
+    import cupy
+
+    large = backends.get("cuda").empty((2**24,), np.uint8)
+    used, (_, total) = cupy.get_default_memory_pool().used_bytes(), cupy.cuda.runtime.memGetInfo()
+    assert large.nbytes <= used <= backends.get("cuda").memory_reserved() <= total

@@ -108,6 +108,12 @@ class Cuda(Convolution, Pooling, Norms, Reference):
         """What travels between the CPU and the device beside the computation."""
         return Copies(self.xp)
 
+    def memory_reserved(self) -> int:
+        """Bytes that CuPy's memory pool has taken from the device: arrays, and what it keeps for later ones. Not the CUDA
+        context and the compiled kernels. It gives nothing back before the device is full or `free_all_blocks` is called, so
+        until then this is the peak too."""
+        return int(self.xp.get_default_memory_pool().total_bytes())
+
     def empty(self, shape: sizes.Shape, dtype: Any) -> Array:
         """An array whose contents are undefined, from CuPy's memory pool. Raises BackendError where there is no room."""
         try:

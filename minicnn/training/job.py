@@ -197,5 +197,8 @@ def _conclude(job: Job, trainer: Trainer, result: Evaluation, test: Dataset, say
             trainer.out, trainer.history, result, test, trainer.model, "validation" if job.validation else "test"
         )
     say(f"Test accuracy {result.accuracy:.2%} on {len(test):,} images")
+    if job.device == "cuda":
+        taken = backends.get("cuda").memory_reserved() / 2**20
+        say(f"GPU memory: at most {taken:,.0f} MiB, as taken from the device by CuPy's pool")
     say(f"In {trainer.out}:\n" + textwrap.fill(", ".join(files), 80, initial_indent="  ", subsequent_indent="  "))
     say(f"Your own photographs:\n  minicnn predict {trainer.out / files[0]} PICTURE...")
