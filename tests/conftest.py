@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 
 import numpy as np
@@ -33,6 +34,29 @@ def threads(request):
 def rng(request):
     """Numbers that depend on the test alone."""
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture(scope="module")
+def cupy():
+    """The stand-in for CuPy, found and installed as CuPy; what has been there before is there afterwards."""
+    import emulated_cuda
+    import fake_cupy
+
+    from minicnn.backends import cuda, driver
+
+    if emulated_cuda.missing():
+        pytest.skip(emulated_cuda.missing())
+    cached = backends.get, cuda.load, cuda.sources
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", None)
+        stand_in = fake_cupy.install()
+        patch.setattr(driver, "import_cupy", lambda: stand_in)
+        patch.setattr(cuda, "folder", lambda: emulated_cuda.FOLDER)
+        for function in cached:
+            function.cache_clear()
+        yield stand_in
+    for function in cached:
+        function.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,10 @@ HEADER = ROOT / "tests" / "cuda" / "emulation.h"
 COMPILER = os.environ.get("CXX", "g++")
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-unused-function", "-Wno-unknown-pragmas"]
 CHECKS = "bounds,shift,signed-integer-overflow,integer-divide-by-zero,alignment,null,float-cast-overflow"
-OPTIONS = ["-O2", "-fno-strict-aliasing", "-g", "-fPIC", "-U_FORTIFY_SOURCE", *WARNINGS, f"-fsanitize={CHECKS}"]
+OPTIONS = [
+    "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-g", "-fPIC", "-U_FORTIFY_SOURCE", *WARNINGS,
+    f"-fsanitize={CHECKS}",
+]  # fmt: skip
 KERNELS = re.compile(r'^(?:KERNEL|extern "C" __global__ void)\s+(NAME\(\w+\)|\w+)\(', re.MULTILINE)
 MARGIN = 4096
 """Bytes of canaries on each side of an array."""

@@ -1,25 +1,20 @@
 """A stand-in for CuPy on the CPU: as strict as CuPy about what it mixes with, and its RawModule runs kernels by emulation.
 
 `install()` puts it in sys.modules as `cupy`. Then device "cuda" works without a GPU: whole networks run on the CUDA backend, and
-what CuPy would refuse (a NumPy array among its own, an implicit copy to the CPU) is refused here.
+what CuPy would refuse (a NumPy array among its own, an implicit copy to the CPU) is refused here. What is copied and when is
+`fake_streams`' matter.
 """
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import sys
-import time
 import types
-from collections.abc import Iterator
 from typing import Any
 
 import emulated_cuda
 import numpy as np
-import pytest
-
-from minicnn import backends
-from minicnn.backends import cuda, driver
+from fake_streams import Event, Pool, Stream, arrive, counts, current, elapsed, leave, mistakes
 
 
 class Flags:
@@ -36,7 +31,19 @@ class ndarray:
     __array_priority__ = 100
 
     def __init__(self, array: np.ndarray) -> None:
-        self.array = array
+        self._array, self.home, self.used = array, current(), 0
+
+    @property
+    def array(self) -> np.ndarray:
+        """What is here in the place of the device's memory. Whoever asks for it uses it, on the default stream."""
+        self.used = Stream.null.given + 1
+        return self._array
+
+    def __del__(self) -> None:
+        if self.home is not Stream.null and self.used > Stream.null.known:
+            mistakes.append(
+                "memory of another stream was given back before the default stream was known to be done with it"
+            )
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
@@ -51,8 +58,18 @@ class ndarray:
     def base(self) -> ndarray | None:
         return None if self.array.base is None else ndarray(self.array.base)
 
-    def get(self) -> np.ndarray:
-        return self.array.copy()
+    def get(
+        self, stream: Stream | None = None, order: str = "C", out: np.ndarray | None = None, blocking: bool = True
+    ) -> np.ndarray:
+        out = np.empty(self.shape, self.dtype) if out is None else out
+        leave(self.array, out, blocking, stream or current())
+        return out
+
+    def item(self) -> Any:
+        return self.get().item()
+
+    def tolist(self) -> Any:
+        return self.get().tolist()
 
     def __getitem__(self, index: Any) -> ndarray:
         return ndarray(np.asarray(self.array[_index(index)]))
@@ -64,13 +81,13 @@ class ndarray:
         return len(self.array)
 
     def __bool__(self) -> bool:
-        return bool(self.array)
+        return bool(self.get())
 
     def __int__(self) -> int:
-        return int(self.array)
+        return int(self.get())
 
     def __float__(self) -> float:
-        return float(self.array)
+        return float(self.get())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "ctypes":
@@ -124,6 +141,7 @@ def _index(index: Any) -> Any:
     """CuPy takes NumPy's arrays as indices."""
     if isinstance(index, tuple):
         return tuple(map(_index, index))
+    counts["to device"] += isinstance(index, np.ndarray)
     return index if isinstance(index, np.ndarray) else bare(index)
 
 
@@ -136,43 +154,13 @@ def dressed(value: Any) -> Any:
     return value
 
 
+pool = Pool()
+
+
 def _empty(shape: Any, dtype: Any = float) -> ndarray:
     array = emulated_cuda.Emulated.empty(shape, dtype)
-    Pool.held += array.nbytes
+    pool.take(array)
     return ndarray(array)
-
-
-class Pool:
-    """CuPy's memory pool, as if nothing was given back before one asks for it."""
-
-    held = 0
-
-    def total_bytes(self) -> int:
-        return Pool.held
-
-    def free_all_blocks(self) -> None:
-        Pool.held = 0
-
-
-class Event:
-    """A moment, which is known once one has waited for it."""
-
-    at: float | None = None
-    reached = False
-
-    def record(self) -> None:
-        self.at = time.perf_counter()
-
-    def synchronize(self) -> None:
-        assert self.at is not None, "the event was not recorded"
-        self.reached = True
-
-
-def get_elapsed_time(start: Event, end: Event) -> float:
-    """Milliseconds."""
-    if start.at is None or end.at is None or not end.reached:
-        raise RuntimeError("cudaErrorNotReady: device not ready")
-    return (end.at - start.at) * 1e3
 
 
 def _add_at(out: ndarray, index: Any, values: Any) -> None:
@@ -223,11 +211,23 @@ class _CuPyPart:
 
 def asarray(values: Any, dtype: Any = None) -> ndarray:
     """A copy on the device of what is on the CPU; what is there already stays."""
-    if isinstance(values, ndarray) and dtype in (None, values.array.dtype):
-        return values
+    if isinstance(values, ndarray):
+        return values if dtype in (None, values.array.dtype) else values.astype(dtype)
     if type(values).__module__ == "torch":  # whose arrays CuPy takes as they are
         values = values.numpy()
-    return ndarray(np.array(values.array if isinstance(values, ndarray) else values, dtype=dtype))
+    array = np.array(values, dtype=dtype)
+    if not array.ndim:
+        return ndarray(array)
+    out = _empty(array.shape[::-1], array.dtype).T if array.flags.fnc else _empty(array.shape, array.dtype)
+    arrive(out._array, array)
+    return out
+
+
+def _ascontiguousarray(x: ndarray) -> ndarray:
+    if x.flags.c_contiguous:
+        return x
+    counts["copies"] += 1
+    return ndarray(np.ascontiguousarray(x.array))
 
 
 def install() -> types.ModuleType:
@@ -237,7 +237,7 @@ def install() -> types.ModuleType:
     cupy.__spec__ = types.SimpleNamespace(name="cupy")  # type: ignore[assignment]
     ndarray.__module__ = "cupy"
     cupy.ndarray, cupy.asarray, cupy.array, cupy.RawModule = ndarray, asarray, asarray, RawModule
-    cupy.empty, cupy.add = _empty, _calling(np.add)
+    cupy.empty, cupy.ascontiguousarray, cupy.add = _empty, _ascontiguousarray, _calling(np.add)
     cupy.add.at = _add_at
     runtime = {
         "getDeviceCount": lambda: 1,
@@ -247,25 +247,12 @@ def install() -> types.ModuleType:
     cupy.cuda = types.SimpleNamespace(
         runtime=types.SimpleNamespace(**runtime),
         Device=lambda: types.SimpleNamespace(id=0, compute_capability="90"),
+        Stream=Stream,
         Event=Event,
-        get_elapsed_time=get_elapsed_time,
+        get_current_stream=current,
+        get_elapsed_time=elapsed,
+        alloc_pinned_memory=bytearray,
     )
-    cupy.get_default_memory_pool = Pool
+    cupy.get_default_memory_pool = lambda: pool
     sys.modules["cupy"] = cupy
     return cupy
-
-
-@contextlib.contextmanager
-def in_use() -> Iterator[types.ModuleType]:
-    """The stand-in, found and installed as CuPy; what has been there before is there afterwards."""
-    cached = backends.get, cuda.load, cuda.sources
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "cupy", None)
-        stand_in = install()
-        patch.setattr(driver, "import_cupy", lambda: stand_in)
-        patch.setattr(cuda, "folder", lambda: emulated_cuda.FOLDER)
-        for function in cached:
-            function.cache_clear()
-        yield stand_in
-    for function in cached:
-        function.cache_clear()

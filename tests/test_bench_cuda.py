@@ -7,8 +7,6 @@ import gc
 import json
 import os
 
-import emulated_cuda
-import fake_cupy
 import numpy as np
 import pytest
 
@@ -17,15 +15,9 @@ from minicnn.bench import cases, convs, device, gemm, kernels, limits, machine, 
 from minicnn.bench import run as whole
 from minicnn.cli import app
 
-pytestmark = pytest.mark.skipif(bool(emulated_cuda.missing()), reason=emulated_cuda.missing())
+pytestmark = pytest.mark.usefixtures("cupy")
 
 TINY = geometry.conv2d((2, 4, 6, 6), (8, 2, 3, 3), 2, 1, 1, 2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cupy():
-    with fake_cupy.in_use() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import emulated_cuda
 import fake_cupy
 import numpy as np
 import pytest
@@ -15,13 +14,7 @@ from minicnn import Tensor, backends, data, io, layers, models, ops, optim, self
 from minicnn.errors import BackendError, GradientError
 from minicnn.models.densenet import densenet
 
-pytestmark = pytest.mark.skipif(bool(emulated_cuda.missing()), reason=emulated_cuda.missing())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cupy():
-    with fake_cupy.in_use() as stand_in:
-        yield stand_in
+pytestmark = pytest.mark.usefixtures("cupy")
 
 
 @pytest.fixture(autouse=True)
@@ -316,6 +309,7 @@ def trainer(device, out=None, **options):
         data.Dataset(images, labels, ("dark", "bright"), "tiny"),
         8,
         data.Compose([data.RandomHorizontalFlip(), data.Normalize([0.4], [0.2])]),
+        device=device,
         seed=0,
     )
     optimizer = optim.SGD(model.parameters(), 0.05, 0.9, nesterov=True)

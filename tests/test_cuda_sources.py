@@ -79,15 +79,15 @@ class Nvrtc:
         self._call("nvrtcGetSupportedArchs", found)
         return list(found)
 
-    def compile(self, path: Path, options: tuple[str, ...]) -> tuple[bytes, str]:
-        """The machine code and what the compiler said."""
+    def compile(self, path: Path, options: tuple[str, ...], kind: str = "CUBIN") -> tuple[bytes, str]:
+        """The machine code (or with kind="PTX" NVIDIA's assembler text) and what the compiler said."""
         program = ctypes.c_void_p()
         self._call("nvrtcCreateProgram", ctypes.byref(program), path.read_bytes(), path.name.encode(), 0, None, None)
         given = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
         status = self.library.nvrtcCompileProgram(program, len(options), given)
         log = self._bytes("ProgramLog", program).rstrip(b"\0").decode()
         assert status == 0, log
-        code = self._bytes("CUBIN", program)
+        code = self._bytes(kind, program)
         self._call("nvrtcDestroyProgram", ctypes.byref(program))
         return code, log
 
@@ -125,6 +125,14 @@ def test_nvrtc_compiles_as_for_cupy(nvrtc, path, architecture, size):
     names = {name for name, file in cuda.sources().items() if file == path.name}
     symbols = {name.decode() for name in re.findall(rb"\0\.text\.(\w+)", code)}
     assert symbols == {f"{name}_f{8 * size}" for name in names}
+
+
+@pytest.mark.parametrize("size", DTYPES, ids=["float32", "float64"])
+def test_augment_rounds_like_the_cpu(nvrtc, size):
+    """A multiply-add rounds once where NumPy rounds twice."""
+    options = [option.replace("sm_", "compute_") for option in cupy_options(DTYPES[size], 80)]
+    text, _ = nvrtc.compile(FOLDER / "augment.cu", tuple(options), "PTX")
+    assert b"mul.rn." in text and b"fma." not in text
 
 
 def test_nvrtc_finds_mistakes(nvrtc, tmp_path):

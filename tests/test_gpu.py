@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor, backends, models, ops, optim, selftest
+from minicnn import Tensor, backends, data, models, ops, optim, selftest, training
 from minicnn.errors import BackendError
 
 pytestmark = pytest.mark.gpu
@@ -75,3 +75,74 @@ def test_the_same_steps_give_the_same_bits():
             optimizer.step()
         weights.append([p.numpy() for p in model.parameters()])
     assert all(np.array_equal(a, b) for a, b in zip(*weights))
+
+
+# Copies: what only a device shows is whether they run beside the computation, and in which order
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (200, 3, 32, 32), dtype=np.uint8)
+DATASET = data.Dataset(PIXELS, np.arange(200) % 10, tuple("0123456789"), "made")
+AUGMENT = [
+    data.RandomCrop(32, padding=4, fill=9),
+    data.RandomHorizontalFlip(),
+    data.Normalize([0.5, 0.4, 0.3], [0.2] * 3),
+]
+
+
+def occupied():
+    """Keep the default stream busy for a fifth of a second or more. Returns the event of its end."""
+    import cupy
+
+    x = cupy.zeros((8192, 8192), np.float32)
+    x @ x
+    cupy.cuda.get_current_stream().synchronize()
+    for _ in range(20):
+        x @ x
+    return cupy.cuda.get_current_stream().record()
+
+
+@pytest.mark.parametrize("transform", [data.Compose(AUGMENT), data.Compose([*AUGMENT, data.Cutout(8)]), None])
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_batches_are_the_cpus_to_the_bit(transform, prefetch):
+    """While the device is busy and after it, over memory that earlier batches have left: all are read when the last is there."""
+    here = data.Loader(DATASET, 32, transform, seed=1)
+    there = data.Loader(DATASET, 32, transform, seed=1, prefetch=prefetch, device="cuda")
+    occupied()
+    for _ in range(20):
+        for (mine, _), (theirs, _) in zip(list(there), list(here)):
+            assert np.array_equal(backends.to_numpy(mine), theirs)
+
+
+def test_copies_pass_by_the_computation():
+    copies = backends.get("cuda").copies
+    before = backends.get("cuda").asarray(np.arange(3.0))
+    copies.send([PIXELS])[1].synchronize()  # to take new memory would wait for all streams
+    fetched = copies.fetch([before])
+    end = occupied()
+    _, copied = copies.send([PIXELS])
+    copied.synchronize()
+    assert (fetched()[0] == np.arange(3.0)).all()
+    assert not end.done
+
+
+def test_a_step_waits_for_nothing():
+    """It is launched while the device is busy with something else."""
+    model = models.create("lenet5", device="cuda")
+    images = np.random.default_rng(0).integers(0, 256, (64, *models.info("lenet5").input_shape), dtype=np.uint8)
+    batches = data.Loader(data.Dataset(images, np.arange(64) % 10, tuple("0123456789")), 16, device="cuda")
+    optimizer = optim.SGD(model.parameters(), 0.01, 0.9)
+    trainer = training.Trainer(model, optimizer, batches, say=lambda line: None)
+    steps = iter(batches)
+    for _ in range(3):  # kernels are compiled, memory is taken
+        trainer.step(*next(steps))
+    trainer._read()
+    end = occupied()
+    trainer.step(*next(steps))
+    assert not end.done
+
+
+def test_the_memory_reserved():
+    import cupy
+
+    large = backends.get("cuda").empty((2**24,), np.uint8)
+    used, (_, total) = cupy.get_default_memory_pool().used_bytes(), cupy.cuda.runtime.memGetInfo()
+    assert large.nbytes <= used <= backends.get("cuda").memory_reserved() <= total

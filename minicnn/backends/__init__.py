@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -242,6 +242,14 @@ def to_numpy(array: Any) -> np.ndarray:
             "a summary or diagram runs a model on meta, where its forward cannot ask for numbers"
         )
     return array.get()
+
+
+def fetch(*arrays: Any) -> Callable[[], list[np.ndarray]]:
+    """Start copying arrays of one device to the CPU. What is returned gives their values, as `to_numpy` does: of a GPU once what
+    was launched before has ended, whatever came after."""
+    if device_of(arrays[0]) == "cuda":
+        return get("cuda").copies.fetch(arrays)
+    return lambda: [to_numpy(array) for array in arrays]
 
 
 def may_share(a: Any, b: Any) -> bool:

@@ -20,6 +20,7 @@ from ..errors import BackendError
 from ..random import Key
 from . import driver
 from .cuda_convolution import Convolution
+from .cuda_copies import Copies
 from .cuda_norms import Norms
 from .cuda_pooling import Pooling
 from .launch import BLOCKS, NULL, SUFFIXES, THREADS, kernel
@@ -101,6 +102,17 @@ class Cuda(Convolution, Pooling, Norms, Reference):
         return str(self.xp.cuda.runtime.getDeviceProperties(self.xp.cuda.Device().id)["name"].decode())
 
     # Memory
+
+    @functools.cached_property
+    def copies(self) -> Copies:
+        """What travels between the CPU and the device beside the computation."""
+        return Copies(self.xp)
+
+    def memory_reserved(self) -> int:
+        """Bytes that CuPy's memory pool has taken from the device: arrays, and what it keeps for later ones. Not the CUDA
+        context and the compiled kernels. It gives nothing back before the device is full or `free_all_blocks` is called, so
+        until then this is the peak too."""
+        return int(self.xp.get_default_memory_pool().total_bytes())
 
     def empty(self, shape: sizes.Shape, dtype: Any) -> Array:
         """An array whose contents are undefined, from CuPy's memory pool. Raises BackendError where there is no room."""

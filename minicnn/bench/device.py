@@ -165,7 +165,7 @@ class Cuda(Device):
         self.release()
         if who == "minicnn":
             step()
-            return float(self.xp.get_default_memory_pool().total_bytes()) / 2**20
+            return float(self.kernels.memory_reserved()) / 2**20
         with self._tuned():
             self.torch().cuda.reset_peak_memory_stats()
             step()

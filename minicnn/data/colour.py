@@ -20,6 +20,10 @@ class ToFloat(_Shown):
             return np.multiply(images, np.float32(1 / 255), dtype=np.float32)
         return images.astype(np.float32)
 
+    def line(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """slope and shift, float32 (C,): of uint8 images (N, C, H, W) a pixel v becomes v*slope + shift, both rounded."""
+        return np.full(shape[1], 1 / 255, np.float32), np.zeros(shape[1], np.float32)
+
 
 class Normalize(_Shown):
     """(image - mean) / std per channel, float32; uint8 images are first scaled to 0 .. 1, as by `ToFloat`.
@@ -43,14 +47,22 @@ class Normalize(_Shown):
         self._shift = (-mean_ / std_).astype(np.float32)
         self._scale = {True: (1 / (255 * std_)).astype(np.float32), False: (1 / std_).astype(np.float32)}
 
-    def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:
+    def _check(self, shape: tuple[int, ...]) -> None:
         channels = len(self.mean)
         check(
-            images.ndim >= 3 and images.shape[-3] == channels,
-            f"Normalize: images has shape {images.shape}: its channels (third from the end) must be {channels}, as many as "
+            len(shape) >= 3 and shape[-3] == channels,
+            f"Normalize: images has shape {shape}: its channels (third from the end) must be {channels}, as many as "
             "mean has numbers",
             ShapeError,
         )
+
+    def line(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """slope and shift, float32 (C,): of uint8 images (N, C, H, W) a pixel v becomes v*slope + shift, both rounded."""
+        self._check(shape)
+        return self._scale[True].reshape(-1), self._shift.reshape(-1)
+
+    def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:
+        self._check(images.shape)
         result = np.multiply(images, self._scale[images.dtype == np.uint8], dtype=np.float32, casting="same_kind")
         result += self._shift
         return result

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from .. import backends
 from ..errors import ArgumentError, check
 from ..geometry import is_integer
-from .colour import ToFloat
+from .batches import OnCpu, OnCuda
 from .dataset import Dataset, permutation
 from .draw import Draw
 from .transforms import Transform
 
-Batch = tuple[np.ndarray, np.ndarray]
+Batch = tuple[Any, np.ndarray]
 
 
 class Loader:
@@ -29,12 +30,15 @@ class Loader:
     transform: called as `transform(images, draw)` on each batch of uint8 images (see `transforms.py`); what is still
         uint8 afterwards is scaled to 0 .. 1
     shuffle: a new order every epoch, a pure function of (seed, epoch)      drop_last: leave a smaller last batch out
+    device: where the images are: "cpu" (NumPy's arrays), or "cuda" (CuPy's): then they are copied ahead beside the
+        computation, and crops, mirror images and normalisation are the GPU's work, with the CPU's numbers to the bit. The
+        labels stay on the CPU, where losses check them
     seed: of the order and of the transforms' random numbers, 0 .. 2**32 - 1
     prefetch: batches prepared ahead by a thread; 0 prepares them when asked      epoch: the first epoch's number
 
     Each `for` passes over one epoch from its first batch, and finishing it moves on to the next epoch; leaving early does
     not. After `load_state_dict` the next pass starts where the state was taken, with the very same batches.
-    Raises ArgumentError; errors of the transform or the dataset come out of the iteration.
+    Raises ArgumentError, and BackendError without the device; errors of the transform or the dataset come out of the iteration.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Loader:
         *,
         shuffle: bool = True,
         drop_last: bool = False,
+        device: str = "cpu",
         seed: int = 0,
         prefetch: int = 2,
         epoch: int = 0,
@@ -57,7 +62,10 @@ class Loader:
             transform is None or callable(transform),
             f"Loader: transform is {transform!r}: it must be callable, or None",
         )
-        self.dataset, self.transform = dataset, transform
+        check(device in ("cpu", "cuda"), f"Loader: device is {device!r}: it must be cpu or cuda")
+        if device == "cuda":
+            backends.get("cuda")  # which says here what is missing
+        self.dataset, self.transform, self.device = dataset, transform, device
         self.batch_size = _whole("batch_size", batch_size, 1)
         self.prefetch = _whole("prefetch", prefetch, 0)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
@@ -101,12 +109,12 @@ class Loader:
         ahead = _Ahead(batches, self.prefetch) if self.prefetch and first < len(self) else None
         try:
             place = first
-            for batch in ahead or batches:
-                place += 1
+            for images, labels in ahead or batches:
+                images, place = make.way.end(images), place + 1
                 if self._pass is this:
                     self._batch = place
-                yield batch
-                del batch  # or the last batch would live on while the next one is awaited
+                yield images, labels
+                del images, labels  # or the last batch would live on while the next one is awaited
             if self._pass is this:
                 self.epoch, self._batch = epoch + 1, 0
         finally:
@@ -154,18 +162,16 @@ class _Maker:
     """Makes the batches of one epoch, each by its place."""
 
     def __init__(self, loader: Loader, epoch: int):
-        self.dataset, self.transform, self.size = loader.dataset, loader.transform, loader.batch_size
+        self.dataset, self.size = loader.dataset, loader.batch_size
+        on_cpu = loader.device == "cpu"
+        self.way = OnCpu(loader.transform) if on_cpu else OnCuda(loader.transform, loader.dataset.images.shape)
         self.seed, self.epoch, self.order = loader.seed, epoch, loader.order(epoch)
         self.tables: dict = {}
 
     def __call__(self, place: int) -> Batch:
         samples = self.order[place * self.size : (place + 1) * self.size]
-        images = self.dataset.images[samples]
-        if self.transform is not None:
-            images = self.transform(images, Draw(self.seed, self.epoch, samples, tables=self.tables))
-        if images.dtype != np.float32:
-            images = ToFloat()(images)
-        return images, self.dataset.labels[samples]
+        draw = Draw(self.seed, self.epoch, samples, tables=self.tables)
+        return self.way.begin(self.dataset.images[samples], draw), self.dataset.labels[samples]
 
 
 _live: weakref.WeakSet[_Ahead] = weakref.WeakSet()

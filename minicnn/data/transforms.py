@@ -65,9 +65,13 @@ class Compose(_Shown):
             check(callable(transform), f"Compose: transforms holds {transform!r}, which cannot be called")
         self.transforms = list(transforms)
 
+    def draws(self, draw: Draw | None) -> list[Draw | None]:
+        """What each of the transforms draws its numbers from."""
+        return [None if draw is None else draw.within(str(place)) for place in range(len(self.transforms))]
+
     def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:
-        for place, transform in enumerate(self.transforms):
-            images = transform(images, draw.within(str(place)) if draw is not None else None)
+        for transform, own in zip(self.transforms, self.draws(draw)):
+            images = transform(images, own)
         return images
 
 
@@ -113,10 +117,12 @@ class _Crop(_Shown):
     def __init__(self, size: int | tuple[int, int]):
         self.size = pair(size, f"{type(self).__name__}: size", 1)
 
-    def _room(self, images: np.ndarray) -> tuple[int, int]:
-        """How far the crop can move down and right. Raises ShapeError if it is larger than the images."""
+    def _room(self, images: np.ndarray, padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> tuple[int, int]:
+        """How far the crop can move down and right. Raises ShapeError if it is larger than the padded images."""
         check_images(self, images)
-        (h, w), (H, W) = self.size, images.shape[2:]
+        top, bottom, left, right = padding
+        h, w = self.size
+        H, W = images.shape[2] + top + bottom, images.shape[3] + left + right
         check(
             h <= H and w <= W,
             f"{type(self).__name__}: a {h}x{w} crop does not fit {H}x{W} images: give a smaller size, more padding, or "
@@ -177,19 +183,22 @@ class RandomCrop(_Crop):
         check(is_number(fill), f"RandomCrop: fill is {fill!r}: it must be a number")
         self.padding, self.fill = sides(padding, "RandomCrop: padding"), fill  # type: ignore[arg-type]
 
+    def corners(self, images: np.ndarray, draw: Draw | None) -> tuple[np.ndarray, np.ndarray]:
+        """The row and the column of each image where its crop begins, (N,) each; negative ones lie in the padding."""
+        down, across = self._room(images, self.padding)
+        place = check_draw(self, draw, images)("crop", 2)
+        return integers(place[:, 0], down + 1) - self.padding[0], integers(place[:, 1], across + 1) - self.padding[2]
+
     def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:
-        check_images(self, images)
-        draw = check_draw(self, draw, images)
+        rows, columns = self.corners(images, draw)
+        top, bottom, left, right = self.padding
         if any(self.padding):
-            top, bottom, left, right = self.padding
             N, C, H, W = images.shape
             padded = np.full((N, C, H + top + bottom, W + left + right), self.fill, images.dtype)
             padded[:, :, top : top + H, left : left + W] = images
             images = padded
-        down, across = self._room(images)
-        place = draw("crop", 2)
         windows = np.lib.stride_tricks.sliding_window_view(images, self.size, axis=(2, 3))
-        return windows[np.arange(len(images)), :, integers(place[:, 0], down + 1), integers(place[:, 1], across + 1)]
+        return windows[np.arange(len(images)), :, rows + top, columns + left]
 
 
 class RandomHorizontalFlip(_Shown):
@@ -199,9 +208,13 @@ class RandomHorizontalFlip(_Shown):
         check(isinstance(p, (int, float)) and 0 <= p <= 1, f"RandomHorizontalFlip: p is {p!r}: it must be in 0 .. 1")
         self.p = p
 
-    def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:
+    def chosen(self, images: np.ndarray, draw: Draw | None) -> np.ndarray:
+        """Which of the images are mirrored: bool (N,)."""
         check_images(self, images)
-        chosen = check_draw(self, draw, images)("flip")[:, 0] < self.p
+        return check_draw(self, draw, images)("flip")[:, 0] < self.p
+
+    def __call__(self, images: np.ndarray, draw: Draw | None = None) -> np.ndarray:
+        chosen = self.chosen(images, draw)
         result = images.copy()
         result[chosen] = images[chosen, :, :, ::-1]
         return result

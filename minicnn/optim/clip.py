@@ -30,7 +30,7 @@ def clip_grad_norm(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> fl
         max_norm = number("clip_grad_norm", "max_norm", max_norm, "a number above 0", 0, open=True)
     gradients = _with_gradients(parameters)
     with no_grad():
-        norm = sum(_square(g) for g in gradients) ** 0.5
+        norm = float(sum(_square(g) for g in gradients)) ** 0.5  # of all at once: a GPU is waited for once
     scale = max_norm / (norm + 1e-6)
     if scale < 1:
         for g in gradients:
@@ -49,9 +49,9 @@ def clip_grad_value(parameters: Iterable[Tensor] | Tensor, value: float) -> None
         g._changed()
 
 
-def _square(gradient: Tensor) -> float:
+def _square(gradient: Tensor) -> Any:
     wide = gradient.astype(np.float64)
-    return float((wide * wide).sum().item())
+    return (wide * wide).sum()
 
 
 def _like(value: float, gradient: Tensor) -> Any:

@@ -143,9 +143,10 @@ def _run(job: Job, command: str, say: Callable[[str], None]) -> Evaluation:
 
     size = model.recipe.input_shape[-1]
     augment: list[Any] = [RandomCrop(size, padding=job.crop_padding), RandomHorizontalFlip(), Normalize(mean, std)]
-    batches = Loader(train, job.batch_size, Compose(augment), seed=job.seed)
-    test_batches = Loader(test, 500, Normalize(mean, std), shuffle=False)
-    watched = test_batches if held is None else Loader(held, 500, Normalize(mean, std), shuffle=False)
+    batches = Loader(train, job.batch_size, Compose(augment), device=job.device, seed=job.seed)
+    test_batches, watched = (
+        Loader(some, 500, Normalize(mean, std), shuffle=False, device=job.device) for some in (test, held or test)
+    )
 
     optimizer = SGD(model.parameters(), job.lr, job.momentum, job.weight_decay, nesterov=job.momentum > 0)
     config = {
@@ -196,5 +197,8 @@ def _conclude(job: Job, trainer: Trainer, result: Evaluation, test: Dataset, say
             trainer.out, trainer.history, result, test, trainer.model, "validation" if job.validation else "test"
         )
     say(f"Test accuracy {result.accuracy:.2%} on {len(test):,} images")
+    if job.device == "cuda":
+        taken = backends.get("cuda").memory_reserved() / 2**20
+        say(f"GPU memory: at most {taken:,.0f} MiB, as taken from the device by CuPy's pool")
     say(f"In {trainer.out}:\n" + textwrap.fill(", ".join(files), 80, initial_indent="  ", subsequent_indent="  "))
     say(f"Your own photographs:\n  minicnn predict {trainer.out / files[0]} PICTURE...")

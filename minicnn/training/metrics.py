@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import backends, ops
 from ..autograd import no_grad
 from ..layers import Layer
 from ..tensor import Tensor
 
 Loss = Callable[[Tensor, np.ndarray], Tensor]
 """loss(logits (N, classes), labels (N,)) -> the mean over the batch."""
+LATE = 2
+"""Batches whose results a GPU may still be computing when the CPU goes on: to wait for each would leave it idle in between."""
 
 
 @dataclass
@@ -79,17 +82,27 @@ def evaluate(
     total = Mean()
     labels: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
+    unread: deque[tuple[Callable[[], list[np.ndarray]], np.ndarray]] = deque()
+
+    def read(left: int) -> None:
+        while len(unread) > left:
+            fetched, y = unread.popleft()
+            value, logits, shares = fetched()
+            total.add(value.item(), logits, y)
+            labels.append(y)
+            probabilities.append(shares)
+
     before = model.training
     model.eval()
     try:
         with no_grad():
             for x, y in batches:
                 logits = model(Tensor(x, device=model.device))
-                total.add(loss(logits, y).item(), logits.numpy(), y)
-                labels.append(y)
-                probabilities.append(ops.softmax(logits).numpy())
+                unread.append((backends.fetch(loss(logits, y).data, logits.data, ops.softmax(logits).data), y))
+                read(LATE)
                 if each is not None:
                     each(len(y))
+        read(0)
     finally:
         model.train(before)
     return Evaluation(total.loss, np.concatenate(labels), np.concatenate(probabilities))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, random
+from .. import backends, ops, random
 from ..data import Loader
 from ..errors import ArgumentError, CheckpointError, MinicnnError, check
 from ..files import remove_parts
@@ -38,13 +38,11 @@ from .checkpoint import (
     write_checkpoint,
 )  # fmt: skip
 from .history import History
-from .metrics import Evaluation, Loss, Mean, evaluate
+from .metrics import LATE, Evaluation, Loss, Mean, evaluate
 from .progress import Progress, duration
 from .stopping import EarlyStopping
 
 BEST = "best.safetensors"
-LATE = 2
-"""Steps whose losses a GPU may still be computing: to wait for each would leave it idle in between."""
 
 
 class Every:
@@ -127,7 +125,7 @@ class Trainer:
         """Optimiser steps since the start of the run."""
         self.mean = Mean()
         """Of the epoch so far."""
-        self._unread: deque[tuple[Tensor, Tensor, np.ndarray, int]] = deque()
+        self._unread: deque[tuple[Callable[[], list[np.ndarray]], np.ndarray, int]] = deque()
         self._lr = 0.0
         self._seconds = 0.0
         self._asked_to_stop = ""
@@ -218,16 +216,15 @@ class Trainer:
                     file.write("epoch,seconds,images_per_second\n")
                 file.write(f"{row['epoch']},{seconds:.3f},{images / seconds if seconds else 0:.1f}\n")
 
-    def step(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """One step: forward, backward, update. images: float32 (N, C, H, W); labels: (N,)."""
+    def step(self, images: Any, labels: np.ndarray) -> None:
+        """One step: forward, backward, update. images: float32 (N, C, H, W), on the model's device or the CPU; labels: (N,)."""
         outputs = self.model(Tensor(images, device=self.model.device))
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         loss = self.loss(logits, labels)
         for others in auxiliary:
             loss = loss + self.auxiliary_weight * self.loss(others, labels)
-        late = self.model.device == "cuda"
-        self._unread.append((loss.detach(), logits.detach(), labels, self.steps))
-        self._read(LATE if late else 0)
+        self._unread.append((backends.fetch(loss.data, logits.data), labels, self.steps))
+        self._read(LATE if self.model.device == "cuda" else 0)
         self.optimizer.zero_grad()
         loss.backward()
         if self.clip_norm is not None:
@@ -238,16 +235,17 @@ class Trainer:
         self.steps += 1
 
     def _read(self, left: int = 0) -> None:
-        """Read the losses and logits of all steps but the last `left`: on a GPU reading one waits until it is there."""
+        """Read the losses and logits of all steps but the last `left`."""
         while len(self._unread) > left:
-            loss, logits, labels, step = self._unread.popleft()
+            fetched, labels, step = self._unread.popleft()
+            loss, logits = fetched()
             value = loss.item()
             if not np.isfinite(value):
                 raise MinicnnError(
                     f"the loss became {value} at step {step}: lower the learning rate (it is {self.optimizer.param_groups[0]['lr']:g}), "
                     "or find the first NaN with minicnn.detect_anomaly()"
                 )
-            self.mean.add(value, logits.numpy(), labels)
+            self.mean.add(value, logits, labels)
 
     def evaluate(self, loader: Loader | None = None) -> Evaluation:
         """Evaluate on a loader, by default the test one."""

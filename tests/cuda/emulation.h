@@ -140,6 +140,8 @@ template <typename A, typename B> static constexpr std::common_type_t<A, B> max(
     else
         return a < b ? b : a;
 }
+static float __fmul_rn(float x, float y) { return x * y; } /* g++ is told to make no multiply-adds */
+static double __dmul_rn(double x, double y) { return x * y; }
 static float rsqrtf(float x) { return 1 / sqrtf(x); }
 static float rsqrt(float x) { return 1 / sqrtf(x); }
 static double rsqrt(double x) { return 1 / sqrt(x); }
