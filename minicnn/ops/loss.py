@@ -49,11 +49,11 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 def _cross_entropy(kernels, needs, logits, labels, weights, *, smoothing, ignore, part):
     loss = kernels.empty(logits.shape[:1], logits.dtype)
     probabilities = kernels.empty(logits.shape, logits.dtype)
-    kernels.cross_entropy(logits, labels, weights, smoothing, ignore, out=loss, probabilities=probabilities)
+    kernels.cross_entropy(logits, labels, weights, smoothing, ignore, loss, probabilities)
     if part is not None:
         rows, loss = loss, kernels.empty((), logits.dtype)
-        kernels.sum(rows, (0,), out=loss)
-        kernels.multiply(loss, part, out=loss)
+        kernels.sum(rows, (0,), loss)
+        kernels.multiply(loss, part, loss)
     return loss, [logits, probabilities, labels, weights], _cross_entropy_backward
 
 
@@ -94,7 +94,7 @@ def _labels(op: str, labels: Any, logits: Tensor, ignore: int | None = None) -> 
 
     Of labels that are not on the CPU the latter is not known, and False.
     """
-    values = labels if isinstance(labels, Tensor) else Tensor(_plain(op, labels))
+    values = labels if isinstance(labels, Tensor) else Tensor._from_array(_plain(op, labels))
     if values.dtype.kind not in "iu":
         raise DTypeError(
             f"{op}: labels have dtype {values.dtype}: they must be integers, such as numpy.array([3, 0, 9])"
