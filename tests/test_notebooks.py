@@ -1,0 +1,132 @@
+"""The lessons in examples/notebooks: what is stored in them, and that running them gives it again.
+
+Each notebook runs once. Behind every cell with checks a copy of it is put in, which sees the answers of
+`solutions/` where the cell itself sees the blanks that a student gets.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples" / "notebooks"
+LESSONS = sorted(FOLDER.glob("*.ipynb"))
+MOST_BYTES = 1_500_000
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+
+lesson = pytest.mark.parametrize("path", LESSONS, ids=[path.stem for path in LESSONS])
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def printed(cell):
+    """What a cell printed."""
+    return "".join("".join(output["text"]) for output in cell["outputs"] if output["output_type"] == "stream")
+
+
+def has_checks(cell):
+    return any(line.lstrip().startswith("check(") for line in source(cell).splitlines())
+
+
+def shown(cell):
+    """The outputs of a cell: texts as they are, of anything else (pictures, pages) the kind."""
+    found = []
+    for output in cell["outputs"]:
+        for kind, content in output.get("data", {}).items():
+            found.append((kind, "".join(content) if kind == "text/plain" else ""))
+    return [("stream", printed(cell)), *found]
+
+
+def kinds(cell):
+    return [kind for kind, _ in shown(cell)]
+
+
+def solved(notebook, solutions):
+    """A copy in which the checks are made a second time, with the answers."""
+    notebook = copy.deepcopy(notebook)
+    cells = []
+    for cell in notebook["cells"]:
+        cells.append(cell)
+        if cell["cell_type"] == "code":
+            cell["outputs"] = []
+            if has_checks(cell):
+                answered = [
+                    "_names = dict(globals())\n",
+                    f"exec(compile({solutions.read_text()!r}, {solutions.name!r}, 'exec'), _names)\n",
+                    f"exec({source(cell)!r}, _names)\n",
+                ]
+                cells.append(
+                    {**cell, "id": cell["id"] + "-answered", "source": answered, "metadata": {"answered": True}}
+                )
+    return {**notebook, "cells": cells}
+
+
+@lesson
+def test_what_is_stored(path):
+    notebook = json.loads(path.read_text())
+    cells = code_cells(notebook)
+    assert path.stat().st_size <= MOST_BYTES
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1)), "run it from top to bottom"
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert any("image/png" in output.get("data", {}) for output in outputs), "no picture is stored"
+
+
+@lesson
+def test_exercises_are_left_to_the_student(path):
+    checks = [cell for cell in code_cells(json.loads(path.read_text())) if has_checks(cell)]
+    assert len(checks) >= 3
+    for cell in checks:
+        lines = printed(cell).splitlines()
+        assert lines and all(line.endswith(": not answered yet") for line in lines), source(cell)
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@lesson
+def test_running_gives_what_is_stored_and_the_solutions_are_right(path, tmp_path):
+    for name in ("nbmake", "ipykernel"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: pip install -e '.[dev]'")
+    stored = json.loads(path.read_text())
+    for file in FOLDER.iterdir():
+        if file.suffix != ".ipynb":
+            (tmp_path / file.name).symlink_to(file)
+    ran = tmp_path / path.name
+    ran.write_text(json.dumps(solved(stored, FOLDER / "solutions" / f"{path.stem}.py")))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--nbmake",
+        "--overwrite",
+        "--nbmake-timeout=300",
+        "-p",
+        "no:cacheprovider",
+    ]
+    environment = {**os.environ, **NO_NETWORK, "MINICNN_CACHE": str(tmp_path / "cache"), "PYTHONWARNINGS": "default"}
+    done = subprocess.run([*command, path.name], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    cells = code_cells(json.loads(ran.read_text()))
+    for cell in (cell for cell in cells if "answered" in cell["metadata"]):
+        lines = printed(cell).splitlines()
+        assert lines and all(line.endswith(": right") for line in lines), printed(cell) + cell["source"][-1]
+    again = [cell for cell in cells if "answered" not in cell["metadata"]]
+    for was, now in zip(code_cells(stored), again, strict=True):
+        look = kinds if "varies" in was["metadata"].get("tags", ()) else shown
+        assert look(now) == look(was), source(was)
