@@ -10,11 +10,15 @@ import copy
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import minicnn
 
 FOLDER = Path(__file__).parents[1] / "examples" / "notebooks"
 LESSONS = sorted(FOLDER.glob("*.ipynb"))
@@ -39,6 +43,11 @@ def printed(cell):
 
 def has_checks(cell):
     return any(line.lstrip().startswith("check(") for line in source(cell).splitlines())
+
+
+def verdicts(cell):
+    """What the checks of a cell said: right, not yet or not answered yet."""
+    return re.findall(r": (right|not yet|not answered yet)\b", printed(cell))
 
 
 def shown(cell):
@@ -74,6 +83,22 @@ def solved(notebook, solutions):
     return {**notebook, "cells": cells}
 
 
+def test_a_check_tells_right_from_wrong(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from lessons import check
+
+    third = np.float32(1) / 3
+    for right in (minicnn.Tensor([2.0, third]), [2, 1 / 3]):
+        check("", minicnn.Tensor([2.0, third]), right)
+    for wrong in ([2, 0.3334], [2], 2, "two", ["2", "1/3"], [np.nan, np.nan]):
+        check("", wrong, [2, 1 / 3])
+    check("", "NumPy", "NumPy")
+    for blank in (None, ..., (2, ...)):
+        check("", blank, [2, 1 / 3])
+    said = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["right"] * 2 + ["not yet"] * 6 + ["right"] + ["not answered yet"] * 3
+
+
 @lesson
 def test_what_is_stored(path):
     notebook = json.loads(path.read_text())
@@ -90,8 +115,7 @@ def test_exercises_are_left_to_the_student(path):
     checks = [cell for cell in code_cells(json.loads(path.read_text())) if has_checks(cell)]
     assert len(checks) >= 3
     for cell in checks:
-        lines = printed(cell).splitlines()
-        assert lines and all(line.endswith(": not answered yet") for line in lines), source(cell)
+        assert set(verdicts(cell)) == {"not answered yet"}, source(cell)
 
 
 @pytest.mark.slow
@@ -124,8 +148,7 @@ def test_running_gives_what_is_stored_and_the_solutions_are_right(path, tmp_path
 
     cells = code_cells(json.loads(ran.read_text()))
     for cell in (cell for cell in cells if "answered" in cell["metadata"]):
-        lines = printed(cell).splitlines()
-        assert lines and all(line.endswith(": right") for line in lines), printed(cell) + cell["source"][-1]
+        assert set(verdicts(cell)) == {"right"}, printed(cell) + source(cell)
     again = [cell for cell in cells if "answered" not in cell["metadata"]]
     for was, now in zip(code_cells(stored), again, strict=True):
         look = kinds if "varies" in was["metadata"].get("tags", ()) else shown

@@ -87,14 +87,19 @@ def draw_tape(steps: dict[Any, int], leaves: dict[int, str]) -> None:
 
 
 def check(what: str, yours: Any, right: Any, tolerance: float = 1e-6) -> None:
-    """Say whether the answer to an exercise is right. yours: a number or an array; None or ... is no answer yet."""
-    if yours is None or yours is ...:
+    """Say whether the answer to an exercise is right.
+
+    yours: numbers, an array or a Tensor, words; None or ... , alone or in a list, is no answer yet.
+    tolerance: of numbers, relative and absolute.
+    """
+    if any(part is None or part is ... for part in (yours if isinstance(yours, (list, tuple)) else [yours])):
         print(f"{what}: not answered yet")
         return
-    yours, right = np.asarray(getattr(yours, "data", yours)), np.asarray(getattr(right, "data", right))
+    yours, right = np.asarray(yours), np.asarray(right)
+    numbers = yours.dtype.kind in "biuf" and right.dtype.kind in "biuf"
     if yours.shape != right.shape:
         print(f"{what}: not yet: the shape is {yours.shape}, it should be {right.shape}")
-    elif np.allclose(yours, right, rtol=tolerance, atol=tolerance):
+    elif np.allclose(yours, right, rtol=tolerance, atol=tolerance) if numbers else np.array_equal(yours, right):
         print(f"{what}: right")
     else:
         print(f"{what}: not yet: {np.array2string(yours, threshold=8, precision=6)} is not what comes out")
