@@ -1,7 +1,7 @@
 """The lessons in examples/notebooks: what is stored in them, and that running them gives it again.
 
-Each notebook runs once. Behind every cell with checks a copy of it is put in, which sees the answers of
-`solutions/` where the cell itself sees the blanks that a student gets.
+Each notebook runs once, as it is, with the blanks that a student gets; then its checks are made again with the answers of
+`solutions/`.
 """
 
 from __future__ import annotations
@@ -64,23 +64,22 @@ def kinds(cell):
 
 
 def solved(notebook, solutions):
-    """A copy in which the checks are made a second time, with the answers."""
+    """A copy that makes each cell's checks once more at its end, with the names as they were there and the answers."""
     notebook = copy.deepcopy(notebook)
-    cells = []
-    for cell in notebook["cells"]:
+    cells, answered = [], []
+    for number, cell in enumerate(notebook["cells"]):
         cells.append(cell)
         if cell["cell_type"] == "code":
             cell["outputs"] = []
             if has_checks(cell):
-                answered = [
-                    "_names = dict(globals())\n",
-                    f"exec(compile({solutions.read_text()!r}, {solutions.name!r}, 'exec'), _names)\n",
-                    f"exec({source(cell)!r}, _names)\n",
+                more = {**cell, "metadata": {"added": True}}
+                cells.append({**more, "id": f"names-{number}", "source": f"_names_{number} = dict(globals())"})
+                with_answers = [
+                    f"exec(compile({solutions.read_text()!r}, {solutions.name!r}, 'exec'), _names_{number})\n",
+                    f"exec({source(cell)!r}, _names_{number})\n",
                 ]
-                cells.append(
-                    {**cell, "id": cell["id"] + "-answered", "source": answered, "metadata": {"answered": True}}
-                )
-    return {**notebook, "cells": cells}
+                answered.append({**more, "id": f"answered-{number}", "source": with_answers})
+    return {**notebook, "cells": cells + answered}
 
 
 def test_a_check_tells_right_from_wrong(capsys, monkeypatch):
@@ -107,6 +106,9 @@ def test_what_is_stored(path):
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1)), "run it from top to bottom"
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert not [output for output in outputs if " at 0x" in str(output.get("data", {}).get("text/plain"))], (
+        "end it with ;"
+    )
     assert any("image/png" in output.get("data", {}) for output in outputs), "no picture is stored"
 
 
@@ -147,9 +149,10 @@ def test_running_gives_what_is_stored_and_the_solutions_are_right(path, tmp_path
     assert done.returncode == 0, done.stdout + done.stderr
 
     cells = code_cells(json.loads(ran.read_text()))
-    for cell in (cell for cell in cells if "answered" in cell["metadata"]):
+    added = [cell for cell in cells if "added" in cell["metadata"]]
+    for cell in added[len(added) // 2 :]:  # the names were kept in as many cells before
         assert set(verdicts(cell)) == {"right"}, printed(cell) + source(cell)
-    again = [cell for cell in cells if "answered" not in cell["metadata"]]
+    again = [cell for cell in cells if "added" not in cell["metadata"]]
     for was, now in zip(code_cells(stored), again, strict=True):
         look = kinds if "varies" in was["metadata"].get("tags", ()) else shown
         assert look(now) == look(was), source(was)

@@ -21,6 +21,7 @@ def style() -> None:
         {
             "figure.figsize": (10, 5),
             "figure.constrained_layout.use": True,
+            "figure.dpi": 80,
             "font.size": 16,
             "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
             "axes.spines.top": False,
