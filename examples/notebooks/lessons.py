@@ -50,8 +50,8 @@ def grid(
             axes.text(column + 0.5, row + 0.5, f"{value:{form}}", ha="center", va="center", fontsize=size)
     if window is not None:
         top, left, height, width = window
-        frame = matplotlib.patches.Rectangle((left, top), width, height, fill=False, edgecolor=COLOURS[1], linewidth=4)
-        axes.add_patch(frame)
+        look = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 4, "clip_on": False, "zorder": 3}
+        axes.add_patch(matplotlib.patches.Rectangle((left, top), width, height, **look))
     axes.set_title(title, fontsize=16)
     axes.set(aspect="equal", xticks=[], yticks=[])
     axes.invert_yaxis()
@@ -70,14 +70,14 @@ def draw_tape(steps: dict[Any, int], leaves: dict[int, str]) -> None:
             if isinstance(edge, Tensor):
                 columns.setdefault(step + 1, {})[id(edge)] = f"{leaves[id(edge)]}\n{edge.shape or 'a number'}"
     tallest = max(map(len, columns.values()))
-    _, axes = plt.subplots(figsize=(15, 0.6 + tallest))
+    _, axes = plt.subplots(figsize=(13, 0.6 + tallest))
     places = {}
     for step, column in columns.items():
         for row, (key, text) in enumerate(column.items()):
             places[key] = -step, row - (len(column) - 1) / 2
             kind, colour = ("ellipse", COLOURS[1]) if isinstance(key, int) else ("round", COLOURS[0])
             box = {"boxstyle": kind, "facecolor": "white", "edgecolor": colour, "linewidth": 2}
-            axes.text(*places[key], text, ha="center", va="center", fontsize=13, bbox=box, zorder=2)
+            axes.text(*places[key], text, ha="center", va="center", fontsize=14, bbox=box, zorder=2)
     for node in steps:
         for edge in node.edges:
             if edge is not None:
