@@ -254,6 +254,26 @@ def test_what_travels_in_an_evaluation():
     assert len(result.labels) == len(one.train.dataset)
 
 
+@pytest.mark.parametrize("way", ["step", "evaluate"])
+def test_a_gpus_batches_and_a_model_on_the_cpu(way):
+    """Would come back silently, a wait for each."""
+    one = trainer("lenet5")
+    one.model.to("cpu")
+    use = {"step": lambda: one.step(*next(iter(one.train))), "evaluate": lambda: one.evaluate(one.train)}[way]
+    fake_streams.counts.clear()
+    with pytest.raises(BackendError, match=r"the images are on cuda, the model on cpu: move the model with .to\('cuda'\), or"):
+        use()
+    assert not fake_streams.counts["to cpu"]
+
+
+def test_the_cpus_batches_and_a_model_on_a_gpu():
+    one = trainer("lenet5")
+    for images, labels in one.train:
+        one.step(backends.to_numpy(images), labels)
+    one.save()  # which reads what is under way
+    assert np.isfinite(one.mean.loss) and one.mean.images == 8
+
+
 def test_a_job_tells_the_memory(monkeypatch, tmp_path):
     """The peak that it says is the pool's."""
     images = np.random.default_rng(2).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import backends, ops
 from ..autograd import no_grad
+from ..errors import BackendError, check
 from ..layers import Layer
 from ..tensor import Tensor
 
@@ -71,13 +72,26 @@ class Evaluation:
         return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
 
 
+def on_device_of(model: Layer, images: Any) -> Tensor:
+    """Images from the CPU, or from where the model is, on the model's device. Raises BackendError for a GPU's and a model on the CPU:
+    whoever copied them there did it in vain, and to bring them back would wait for the device at every batch."""
+    x = Tensor(images)
+    check(
+        x.device in ("cpu", model.device),
+        f"the images are on {x.device}, the model on {model.device}: move the model with .to({x.device!r}), or make the loader "
+        f"with device={model.device!r}",
+        BackendError,
+    )
+    return x.to(model.device)
+
+
 def evaluate(
     model: Layer, batches: Iterable[Any], loss: Loss = ops.cross_entropy, each: Callable[[int], None] | None = None
 ) -> Evaluation:
     """Run a model over (images, labels) batches, in evaluation mode and without recording.
 
     loss: as in training      each: called after each batch with its size; what it raises ends the evaluation
-    The model's mode is restored; no random number is drawn.
+    The model's mode is restored; no random number is drawn. Raises BackendError for images on a GPU and a model on the CPU.
     """
     total = Mean()
     labels: list[np.ndarray] = []
@@ -97,7 +111,7 @@ def evaluate(
     try:
         with no_grad():
             for x, y in batches:
-                logits = model(Tensor(x, device=model.device))
+                logits = model(on_device_of(model, x))
                 unread.append((backends.fetch(loss(logits, y).data, logits.data, ops.softmax(logits).data), y))
                 read(LATE)
                 if each is not None:

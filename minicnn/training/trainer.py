@@ -24,7 +24,6 @@ from ..io.files import unwritable_as_error
 from ..layers import Layer
 from ..optim import Constant, Optimizer, Schedule, Scheduler, clip_grad_norm
 from ..optim.schedules import watcher_of
-from ..tensor import Tensor
 from . import checkpoint
 from .checkpoint import (
     NAME,
@@ -38,7 +37,7 @@ from .checkpoint import (
     write_checkpoint,
 )  # fmt: skip
 from .history import History
-from .metrics import LATE, Evaluation, Loss, Mean, evaluate
+from .metrics import LATE, Evaluation, Loss, Mean, evaluate, on_device_of
 from .progress import Progress, duration
 from .stopping import EarlyStopping
 
@@ -218,7 +217,7 @@ class Trainer:
 
     def step(self, images: Any, labels: np.ndarray) -> None:
         """One step: forward, backward, update. images: float32 (N, C, H, W), on the model's device or the CPU; labels: (N,)."""
-        outputs = self.model(Tensor(images, device=self.model.device))
+        outputs = self.model(on_device_of(self.model, images))
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         loss = self.loss(logits, labels)
         for others in auxiliary:
