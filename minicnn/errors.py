@@ -47,7 +47,7 @@ class BackendError(MinicnnError, RuntimeError):
 
 
 class OutOfMemory(MinicnnError, MemoryError):
-    """An array is larger than what the system still has."""
+    """An array is larger than what the system, or the GPU, still has."""
 
 
 class GradientError(MinicnnError, RuntimeError):

@@ -12,7 +12,7 @@ import pytest
 import minicnn
 from minicnn import Tensor, backends, data, models, optim, training
 from minicnn.backends import cuda_copies
-from minicnn.errors import ArgumentError, BackendError, ShapeError
+from minicnn.errors import ArgumentError, BackendError, OutOfMemory, ShapeError
 from minicnn.training import job
 
 COUNT, MEAN, STD = 21, (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
@@ -138,6 +138,19 @@ def test_errors(prefetch, monkeypatch):
         loader()
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_too_little_memory_for_a_batch(prefetch, monkeypatch, cupy):
+    def full(values, dtype=None):
+        if len(values) == 8:
+            raise MemoryError("out of memory allocating 8 bytes")
+        return asarray(values, dtype)
+
+    asarray = cupy.asarray
+    monkeypatch.setattr(cupy, "asarray", full)
+    with pytest.raises(OutOfMemory, match="cuda: send: the device's memory is full: take a smaller batch"):
+        list(loader(prefetch=prefetch))
+
+
 # Copies
 
 
@@ -261,7 +274,9 @@ def test_a_gpus_batches_and_a_model_on_the_cpu(way):
     one.model.to("cpu")
     use = {"step": lambda: one.step(*next(iter(one.train))), "evaluate": lambda: one.evaluate(one.train)}[way]
     fake_streams.counts.clear()
-    with pytest.raises(BackendError, match=r"the images are on cuda, the model on cpu: move the model with .to\('cuda'\), or"):
+    with pytest.raises(
+        BackendError, match=r"the images are on cuda, the model on cpu: move the model with .to\('cuda'\), or"
+    ):
         use()
     assert not fake_streams.counts["to cpu"]
 

@@ -11,7 +11,7 @@ from test_layer_gradients import CASES as LAYERS
 
 import minicnn
 from minicnn import Tensor, backends, data, io, layers, models, ops, optim, selftest, training
-from minicnn.errors import BackendError, GradientError
+from minicnn.errors import BackendError, GradientError, OutOfMemory
 from minicnn.models.densenet import densenet
 
 pytestmark = pytest.mark.usefixtures("cupy")
@@ -90,16 +90,35 @@ def test_numbers_go_along():
             np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-6)
 
 
-def test_too_little_memory_is_an_error_and_leaves_the_process_usable(monkeypatch, cupy):
-    def full(shape, dtype):
-        raise MemoryError("out of memory allocating 8 bytes")
+def full(*args, **kwargs):
+    raise MemoryError("out of memory allocating 8 bytes")
 
+
+def test_too_little_memory_is_an_error_and_leaves_the_process_usable(monkeypatch, cupy):
     x = Tensor(normal(3), device="cuda")
     with monkeypatch.context() as patch:
         patch.setattr(cupy, "empty", full)
-        with pytest.raises(BackendError, match=r"an array of shape \(3,\) does not fit into the device's memory"):
+        with pytest.raises(OutOfMemory, match=r"an array of shape \(3,\) does not fit into the device's memory"):
             ops.relu(x)
     assert (ops.relu(x) >= 0).numpy().all()
+
+
+@pytest.mark.parametrize(
+    "name, use",
+    [
+        ("asarray", lambda x: Tensor(normal(3), device="cuda")),
+        ("ascontiguousarray", lambda x: ops.relu(x.T)),
+        ("matmul", lambda x: x @ x),
+        ("sum", lambda x: x.sum()),
+    ],
+)
+def test_too_little_memory_for_a_copy_or_an_intermediate_result(name, use, monkeypatch, cupy):
+    x = Tensor(normal(4, 4), device="cuda")
+    monkeypatch.setattr(cupy, name, full)
+    with pytest.raises(
+        OutOfMemory, match=r"cuda: \w+: the device's memory is full: take a smaller batch \(out of memory"
+    ):
+        use(x)
 
 
 # Operations and layers: none of them moves numbers to the CPU or mixes devices

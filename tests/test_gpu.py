@@ -7,7 +7,7 @@ import pytest
 
 import minicnn
 from minicnn import Tensor, backends, data, models, ops, optim, selftest, training
-from minicnn.errors import BackendError
+from minicnn.errors import BackendError, OutOfMemory
 
 pytestmark = pytest.mark.gpu
 
@@ -57,7 +57,7 @@ def test_one_training_step(name):
 
 
 def test_too_little_memory_is_an_error_and_leaves_the_process_usable():
-    with pytest.raises(BackendError, match="device's memory"):
+    with pytest.raises(OutOfMemory, match="device's memory"):
         backends.get("cuda").empty((2**50,), np.float32)
     assert Tensor(np.ones(3, np.float32), device="cuda").sum().item() == 3
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from .. import geometry as sizes
-from ..errors import BackendError
+from ..errors import OutOfMemory
 from ..random import Key
 from . import driver
 from .cuda_convolution import Convolution
 from .cuda_copies import Copies
 from .cuda_norms import Norms
 from .cuda_pooling import Pooling
-from .launch import BLOCKS, NULL, SUFFIXES, THREADS, kernel
+from .launch import BLOCKS, NULL, SUFFIXES, THREADS, kernel, with_room
 from .reference import Array, Reference
 
 
@@ -115,11 +115,11 @@ class Cuda(Convolution, Pooling, Norms, Reference):
         return int(self.xp.get_default_memory_pool().total_bytes())
 
     def empty(self, shape: sizes.Shape, dtype: Any) -> Array:
-        """An array whose contents are undefined, from CuPy's memory pool. Raises BackendError where there is no room."""
+        """An array whose contents are undefined, from CuPy's memory pool. Raises OutOfMemory where there is no room."""
         try:
             return self.xp.empty(shape, dtype)
-        except MemoryError as error:  # CuPy's is one
-            raise BackendError(
+        except MemoryError as error:
+            raise OutOfMemory(
                 f"backend cuda: an array of shape {shape} does not fit into the device's memory: take a smaller batch ({error})"
             ) from None
 
@@ -179,6 +179,9 @@ for _name in (
     "equal", "not_equal", "where", "copy",
 ):  # fmt: skip
     setattr(Cuda, _name, _along(getattr(Reference, _name)))
+for _name in dir(Reference):
+    if not _name.startswith("_") and callable(getattr(Cuda, _name)):
+        setattr(Cuda, _name, with_room(getattr(Cuda, _name)))
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .launch import with_room
 from .reference import Array
 
 MOST = 8
@@ -32,11 +33,13 @@ class Copies:
         self._used: deque[tuple[Any, Any]] = deque()
         self._lock = threading.Lock()
 
+    @with_room
     def send(self, arrays: Sequence[np.ndarray]) -> Sent:
         """Start copying arrays to the device beside what is computed there, from any thread: for `receive`."""
         with self.stream:
             return [self.xp.asarray(np.ascontiguousarray(a)) for a in arrays], self.stream.record()
 
+    @with_room
     def receive(self, sent: Sent, use: Callable[..., Array]) -> Array:
         """use(*arrays), launched on the current stream to run when they are there. What it gives must not lie in them: they are
         given back afterwards."""

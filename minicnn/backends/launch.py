@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import OutOfMemory
 from .reference import Array, Reference
 
 THREADS = 256
@@ -22,6 +23,23 @@ SUFFIXES = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
 def _separate(x: Array) -> bool:
     """Whether each image of x is contiguous, whole elements from the next."""
     return bool(x[:1].flags.c_contiguous) and x.strides[0] % x.itemsize == 0
+
+
+def with_room(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that raises OutOfMemory where the device has no room for what it needs, its intermediate results too."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except OutOfMemory:
+            raise
+        except MemoryError as error:  # CuPy's is one
+            raise OutOfMemory(
+                f"backend cuda: {method.__name__}: the device's memory is full: take a smaller batch ({error})"
+            ) from None
+
+    return call
 
 
 def kernel(
