@@ -229,6 +229,22 @@ def test_each_optimizer(optimizer):
     compare(branches, optimizer, (4, 3, 16, 12), tolerance=1e-5)
 
 
+@pytest.mark.parametrize("kind", [lambda p: optim.SGD(p, 0.1, 0.9), lambda p: optim.Adam(p, 0.1)], ids=["sgd", "adam"])
+def test_an_optimizer_goes_along_with_its_model(kind):
+    """To a device and back between steps: the momentum travels."""
+    results = []
+    for places in (["cpu"] * 4, ["cpu", "cuda", "cuda", "cpu"]):
+        minicnn.manual_seed(0)
+        model = layers.Linear(5, 3)
+        optimizer = kind(model.parameters())
+        for place in places:
+            model.to(place)
+            steps(model, optimizer, normal(4, 5), np.array([0, 1, 2, 1]), 1)
+        results.append(weights(model))
+    for name in results[0]:
+        np.testing.assert_allclose(results[1][name], results[0][name], rtol=1e-5, atol=1e-6)
+
+
 def test_a_step_waits_for_nothing(monkeypatch):
     """Until somebody asks for numbers none comes back from the device."""
 

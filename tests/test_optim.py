@@ -78,6 +78,22 @@ def test_steps_are_in_place_and_raise_the_version():
     assert w.grad is None
 
 
+@pytest.mark.parametrize("kind", [lambda p: optim.SGD(p, 0.1, 0.9), lambda p: optim.Adam(p, 0.1)], ids=["sgd", "adam"])
+def test_the_state_follows_a_parameter_to_another_dtype(kind):
+    """What it holds is kept, and computed with at the new precision."""
+    ends = []
+    for before, after in ((np.float64, np.float64), (np.float32, np.float64)):
+        w = Tensor(np.array([1.0, -2.0], before), requires_grad=True)
+        optimizer = kind([w])
+        for dtype in (before, after):
+            w.data = w.data.astype(dtype)
+            w.grad = Tensor(np.array([1 / 3, 2 / 3], np.float32).astype(dtype))
+            optimizer.step()
+        ends.append(w.numpy())
+        assert {v.dtype for v in optimizer.state[w].values() if not isinstance(v, int)} == {np.dtype(after)}
+    np.testing.assert_allclose(*ends, rtol=1e-6)
+
+
 def test_frozen_and_unused_parameters_stay():
     used, unused, frozen = (Tensor(np.ones(2), requires_grad=True) for _ in range(3))
     optimizer = optim.SGD([used, unused, frozen], 0.1, momentum=0.9, weight_decay=0.5)

@@ -126,6 +126,10 @@ class Optimizer:
                 if state is None:
                     kernels = backends.of([w], self.name)
                     state = self.state[p] = {slot: kernels.zeros(w.shape, w.dtype) for slot in self.slots_of(group)}
+                for slot in self.slots_of(group):
+                    value = state.get(slot)
+                    if value is not None and (type(value) is not type(w) or value.dtype != w.dtype):
+                        state[slot] = self._beside(p, value)  # the parameter has moved
                 lr = group["lr"] * group["lr_mult"] * getattr(p, "lr_mult", 1.0)
                 decay = group["weight_decay"] * group["decay_mult"] * getattr(p, "decay_mult", 1.0)
                 alike.setdefault((lr, decay, w.dtype, p.device), []).append((w, g, state))
@@ -136,6 +140,13 @@ class Optimizer:
 
     def slots_of(self, group: dict[str, Any]) -> tuple[str, ...]:
         return self.slots
+
+    def _beside(self, p: Tensor, value: Any) -> Any:
+        """A copy of an array of the state, of the parameter's device and dtype."""
+        kernels = backends.of([p.data], self.name)
+        mine = kernels.empty(p.shape, p.dtype)
+        kernels.copy(backends.to_device(value, p.device), out=mine)
+        return mine
 
     def state_dict(self) -> dict[str, Any]:
         """All that a checkpoint needs: {"groups": plain settings, "state": {number: {name: array or integer}}}.
@@ -182,9 +193,7 @@ class Optimizer:
                         f"{self.name}: the saved {slot} of parameter {index} is {value.dtype} {value.shape}, the parameter "
                         f"{p.dtype} {p.shape}: the checkpoint belongs to another network"
                     )
-                mine = backends.of([p.data], self.name).empty(p.shape, p.dtype)
-                backends.of([p.data], self.name).copy(backends.to_device(value, p.device), out=mine)
-                states[p][slot] = mine
+                states[p][slot] = self._beside(p, value)
         for group, settings in zip(self.param_groups, saved["groups"]):
             group.update({k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "params"})
         self.state = states
