@@ -89,7 +89,8 @@ minicnn=("$python" -c 'from minicnn.cli import app; app()')
 echo "$gpu; $(git log -1 --format='commit %h' 2>/dev/null), $(date -u +%FT%TZ)" | tee "$out/machine.log"
 step build 130 bash -c build
 SHOWN=25 step info 20 "${minicnn[@]}" info
-step tests 120 "$python" -m pytest -q -m gpu -p no:cacheprovider
+pytest=("$python" -m pytest -q -p no:cacheprovider tests/test_gpu.py tests/test_gpu_kernels.py)
+step tests 140 "${pytest[@]}" -m 'not slow'
 step selftest 40 "${minicnn[@]}" selftest --device cuda
 if command -v compute-sanitizer >/dev/null; then
     step sanitizer 60 compute-sanitizer --error-exitcode 1 "${minicnn[@]}" selftest --device cuda
@@ -99,6 +100,7 @@ fi
 SHOWN=40 step bench 100 "${minicnn[@]}" bench alexnet resnet50 vgg_d googlenet cifar_resnet20 --device cuda \
     --rounds 3 --json "$out/bench.json"
 step train 60 "$python" examples/train_alexnet_cifar.py --device cuda --no-plots --out "$out/train"
+step zoo 120 "${pytest[@]}" -m slow # a step of every network, on the CPU too: last, for what time is left
 
 echo
 printf '%-10s %-38s %7s\n' step result seconds

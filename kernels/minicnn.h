@@ -107,7 +107,8 @@ void conv2d_f32(const float *x, const float *weight, const float *bias, const co
 void conv2d_f64(const double *x, const double *weight, const double *bias, const conv2d_geometry *geometry, int relu, double
     *out, int terms, void *scratch, int threads);
 
-/* out (N, C, H, W): the gradient of x from dy (N, K, P, Q). */
+/* out (N, C, H, W): the gradient of x from dy (N, K, P, Q). What lies beside dy is multiplied as 0: near the border an infinite
+ * weight may give NaN where the reference, which has no such products, does not. */
 int64_t conv2d_input_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int terms, int threads);
 int64_t conv2d_input_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int terms, int threads);
 void conv2d_input_grad_f32(const float *dy, const float *weight, const conv2d_geometry *geometry, float *out, int terms,

@@ -8,7 +8,7 @@
 
 INLINE int64_t NAME(widening)(int64_t M, int64_t step) { return M <= 2 * MR && step == 1 ? WIDE : 1; }
 
-/* Half of a usual second-level cache, in numbers. A block of A takes one half, the tiles of a stripe of columns the other. */
+/* About half of a second-level cache of 1 MiB, in numbers: for a block of A; the tiles of a stripe of columns take the other. */
 #define HALF (589824 / REAL_BYTES)
 
 /* A length of at most `most`, so that M such rows fit into that half. */
