@@ -257,24 +257,32 @@ def test_coordinates_beyond_32_bits(way, monkeypatch):
         close(mine, theirs, 16)
 
 
-BARRIERS = [
-    (name, i)
-    for name in ("tile.cuh", "conv.cu", "conv_weight.cu")
-    for i in range(len(re.findall(r"__syncthreads\(\);", (FOLDER / name).read_text())))
-]
+BARRIER = re.compile(r"__syncthreads\(\);")
+
+
+def barriers(*names):
+    """Those of some files: the name and the number in the file."""
+    return [(name, i) for name in names for i, _ in enumerate(BARRIER.finditer((FOLDER / name).read_text()))]
+
+
+def lacking(name, which, folder, monkeypatch):
+    """The backend, of sources without one of the barriers."""
+    folder = shutil.copytree(FOLDER, folder / "cuda")
+    text = (folder / name).read_text()
+    barrier = list(BARRIER.finditer(text))[which]
+    (folder / name).write_text(text[: barrier.start()] + ";" + text[barrier.end() :])
+    monkeypatch.setattr(cuda, "folder", lambda: folder)
+    planted = cuda.Cuda(emulated_cuda.emulated)
+    planted.address = emulated_cuda.address
+    return planted
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, which", BARRIERS)
+@pytest.mark.parametrize("name, which", barriers("tile.cuh", "conv.cu", "conv_weight.cu"))
 def test_each_barrier_of_the_tiles_is_missed(name, which, tmp_path, monkeypatch):
-    folder = shutil.copytree(FOLDER, tmp_path / "cuda")
-    text = (folder / name).read_text()
-    barrier = list(re.finditer(r"__syncthreads\(\);", text))[which]
-    (folder / name).write_text(text[: barrier.start()] + ";" + text[barrier.end() :])
-    monkeypatch.setattr(cuda, "folder", lambda: folder)
     monkeypatch.setattr(cuda_convolution, "PART", 50)
     monkeypatch.setenv("MINICNN_CUDA_CONV", "tiles")
-    planted = cuda.Cuda(emulated_cuda.emulated)
+    planted = lacking(name, which, tmp_path, monkeypatch)
     with pytest.raises(AssertionError, match=r"tiles_\d+_f32"):
         for g in (SMALLER[16], geometry.conv2d((2, 16, 9, 9), (8, 16, 1, 1), 2)):  # the second has a phase without taps
             x, w, dy, y, dx, dw = (
@@ -456,7 +464,26 @@ def test_batch_norm_of_nan_and_infinity(c, dtype):
     assert np.isfinite(y[:, 0]).all() and np.isnan(y[:, 1:]).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("which", range(3))
+def test_each_barrier_of_batch_norm_is_missed(which, tmp_path, monkeypatch):
+    c = lacking("batch_norm.cu", which, tmp_path, monkeypatch)
+    x, v, y = normal((4, 3, 9, 9), np.float32), np.ones((4, 3), np.float32), np.empty((4, 3, 9, 9), np.float32)
+    with pytest.raises(AssertionError, match=r"batch_norm\w*_f32.*is a barrier missing"):
+        c.batch_norm(x, v[0], v[1], v[2], v[3], 1e-3, None, False, y, np.empty(3, np.float32))
+        c.batch_norm_training(x, v[0], v[1], None, None, None, 0.1, 1e-3, False, y, *np.empty((2, 3), np.float32))
+
+
 # Losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", range(3))
+def test_each_barrier_of_the_losses_is_missed(which, tmp_path, monkeypatch):
+    c = lacking("loss.cu", which, tmp_path, monkeypatch)
+    x = normal((40, 10), np.float32)
+    with pytest.raises(AssertionError, match=r"log_softmax_f32.*is a barrier missing"):
+        c.log_softmax(x, np.empty_like(x))
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (2, 3, 5), (5,), (0, 4), (4, 0), (1000, 3), (2, 700), (9, 1)])
@@ -506,6 +533,16 @@ def test_many_parameters(c, dtype, kind, launched):
             np.testing.assert_array_equal(a, b)
     assert launched()[f"{name}_many{cuda.SUFFIXES[np.dtype(dtype)]}"] == before + 1
     c.sgd_many([], [], None, 0.1, 0.0, 0.0, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", range(2))
+def test_each_barrier_of_adam_is_missed(which, tmp_path, monkeypatch):
+    c = lacking("optim.cu", which, tmp_path, monkeypatch)
+    w, g, m, v = np.ones((4, 300), np.float32)
+    with pytest.raises(AssertionError, match=r"adam\w*_f32.*is a barrier missing"):
+        c.adam(w, g, m, v, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
+        c.adam_many([w], [g], [m], [v], 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
 
 
 def test_many_parameters_of_which_some_are_no_plain_arrays(c, dtype):

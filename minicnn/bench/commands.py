@@ -19,7 +19,7 @@ def bench(
             show_default=False,
         ),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Everything: a quarter of an hour on two cores.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Everything: about twenty minutes on two cores.")] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="limits, gemm, convs, calls or steps; may be repeated.")
     ] = None,
