@@ -1,4 +1,5 @@
-"""Looking at networks: the summary, comparisons, the slides' claims, receptive fields, diagrams and plots."""
+"""Looking at networks: the summary, comparisons, the slides' claims, receptive fields, diagrams and plots, and what a
+trained network sees in a picture."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -9,21 +10,28 @@ from .summary import Row, Summary, summary
 if TYPE_CHECKING:
     from .comparison import Comparison, compare
     from .diagrams import diagram
+    from .evidence import Patches, class_activation, feature_maps, occlusion, saliency, top_patches
     from .field_pictures import field_picture
+    from .galleries import plot_answers, plot_filters, plot_heat, plot_maps, plot_patches
     from .plots import plot_errors, plot_memory, plot_winners, save_figure
     from .slides import check_slides
     from .svg import Picture
 
 _LAZY = {
     "Comparison": "comparison", "compare": "comparison", "diagram": "diagrams", "field_picture": "field_pictures",
+    "Patches": "evidence", "class_activation": "evidence", "feature_maps": "evidence", "occlusion": "evidence",
+    "saliency": "evidence", "top_patches": "evidence",
+    "plot_answers": "galleries", "plot_filters": "galleries", "plot_heat": "galleries", "plot_maps": "galleries",
+    "plot_patches": "galleries",
     "plot_errors": "plots", "plot_memory": "plots", "plot_winners": "plots", "save_figure": "plots",
     "check_slides": "slides", "Picture": "svg",
 }  # fmt: skip
 """Names whose module is imported when they are first used, so that `import minicnn` stays quick."""
 
 __all__ = [
-    "Comparison", "FieldPair", "Picture", "Row", "Summary", "check_slides", "compare", "diagram", "field_picture",
-    "fields", "plot_errors", "plot_memory", "plot_winners", "save_figure", "summary",
+    "Comparison", "FieldPair", "Patches", "Picture", "Row", "Summary", "check_slides", "class_activation", "compare", "diagram", "feature_maps", "field_picture", "fields",
+    "occlusion", "plot_answers", "plot_errors", "plot_filters", "plot_heat", "plot_maps", "plot_memory", "plot_patches",
+    "plot_winners", "saliency", "save_figure", "summary", "top_patches",
 ]  # fmt: skip
 
 

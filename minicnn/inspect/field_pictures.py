@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..errors import ArgumentError, check
@@ -25,7 +25,7 @@ SIDE, WIDE, ROW = 300.0, 460.0, 34.0
 BAR = 13.0
 
 
-class _Level(NamedTuple):
+class Level(NamedTuple):
     """A row of the picture: what the unit at the top sees of a layer's output, along one axis."""
 
     name: str
@@ -63,10 +63,9 @@ def field_picture(
         f"field_picture: input_shape is {found.input_shape}: receptive fields need maps: give (C, H, W)",
     )
     seen = fields(found)
-    chosen = _chosen(found, seen, layers)
-    levels = _levels(found, seen, chosen)
+    levels = stack(found, seen, choose("field_picture", found, seen, layers, MOST))
     canvas = Canvas()
-    colours = _colours(len(levels) - 1)
+    colours = hues(len(levels) - 1)
     left = _draw_levels(canvas, levels, colours)
     _draw_input(canvas, found, levels[1:], colours, left - 34, (ROW * (len(levels) - 1) + BAR) / 2)
     top, (x, y, _, height, _) = levels[-1], canvas.bounds
@@ -83,34 +82,39 @@ def field_picture(
     return Picture(canvas, f"{title}: receptive field of {top.name}")
 
 
-def _chosen(found: Trace, seen: list[FieldPair | None], layers: Sequence[str] | None) -> list[Record]:
+def choose(
+    what: str, found: Trace, seen: list[FieldPair | None], layers: Sequence[str] | None, most: int
+) -> list[Record]:  # fmt: skip
     """The layers to show, in running order; the last one is the one at the top."""
     leaves = {record.path or record.kind: record for record in found.leaves}
     if layers is not None:
         names = [printable(str(name)) for name in ([layers] if isinstance(layers, str) else layers)]
-        check(names, "field_picture: layers is empty: name at least one layer")
+        check(names, f"{what}: layers is empty: name at least one layer")
         for name in names:
             if name not in leaves:
-                near = difflib.get_close_matches(str(name), leaves, n=3)
-                hint = (
-                    f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(list(leaves)[:12])}, ..."
-                )
-                raise ArgumentError(f"field_picture: layers has {name!r}, which is no layer that ran: {hint}")
+                raise no_layer(what, "layers", name, leaves)
         chosen = sorted([leaves[name] for name in dict.fromkeys(names)], key=lambda record: record.index)
         for record in chosen:
             check(
                 seen[record.index] is not None and len(record.output) == 3,
-                f"field_picture: the field of {record.path} is not known: name layers that put out maps, without a layer "
+                f"{what}: the field of {record.path} is not known: name layers that put out maps, without a layer "
                 "of one's own before them that changes the size of the map",
             )
         return chosen
     known = [(record, seen[record.index]) for record in found.leaves if len(record.output) == 3 and not _whole(record)]
     widest = max([(pair.vertical.size, -record.index) for record, pair in known if pair is not None], default=(1, 0))
-    check(widest[0] > 1, "field_picture: no layer has a window: name the layers")
-    way = [record for record in _way(found, seen, found.records[-widest[1]]) if _moves(record)]
-    if len(way) <= MOST:
+    check(widest[0] > 1, f"{what}: no layer has a window: name the layers")
+    way = [record for record in way_to(found, seen, found.records[-widest[1]]) if _moves(record)]
+    if len(way) <= most:
         return way
-    return [way[round(place * (len(way) - 1) / (MOST - 1))] for place in range(MOST)]
+    return [way[round(place * (len(way) - 1) / (most - 1))] for place in range(most)]
+
+
+def no_layer(what: str, argument: str, name: str, names: Iterable[str]) -> ArgumentError:
+    """The error that `name` is none of `names`, with those that are like it."""
+    near = difflib.get_close_matches(name, names := [*names], n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names[:12])}, ..."
+    return ArgumentError(f"{what}: {argument} has {name!r}, which is no layer that ran: {hint}")
 
 
 def _whole(record: Record) -> bool:
@@ -123,7 +127,7 @@ def _moves(record: Record) -> bool:
     return window is not None and (max(window.size) > 1 or max(window.stride) > 1)
 
 
-def _way(found: Trace, seen: list[FieldPair | None], last: Record) -> list[Record]:
+def way_to(found: Trace, seen: list[FieldPair | None], last: Record) -> list[Record]:
     """The layers from the input to `last`, at joins along the widest field."""
     way = [last]
     while way[-1].sources != (-1,):
@@ -139,18 +143,21 @@ def _way(found: Trace, seen: list[FieldPair | None], last: Record) -> list[Recor
     return way[::-1]
 
 
-def _levels(found: Trace, seen: list[FieldPair | None], chosen: list[Record]) -> list[_Level]:
-    """Rows from the pixels to the last layer chosen."""
+def stack(
+    found: Trace, seen: list[FieldPair | None], chosen: list[Record], place: tuple[int, int] | None = None
+) -> list[Level]:  # fmt: skip
+    """Rows from the pixels to the last layer chosen. place: its unit, by default the one in the middle."""
     top = chosen[-1]
     shown = {record.index for record in chosen}
-    first = last = (top.output[1] - 1) // 2
-    unit = (float(first), float((top.output[2] - 1) // 2))
+    row, column = place or ((top.output[1] - 1) // 2, (top.output[2] - 1) // 2)
+    first = last = row
+    unit = (float(row), float(column))
     levels = []
-    for record in reversed(_way(found, seen, top)):
+    for record in reversed(way_to(found, seen, top)):
         pair = seen[record.index]
         assert pair is not None
         if record.index in shown:
-            levels.append(_Level(_name(record), _about(record), pair, first, last, record.output[1], unit))
+            levels.append(Level(_name(record), _about(record), pair, first, last, record.output[1], unit))
         window = record.layer.window(record.input) if len(record.input) == 3 else None
         if window is not None:
             before, reach = (
@@ -161,7 +168,7 @@ def _levels(found: Trace, seen: list[FieldPair | None], chosen: list[Record]) ->
             last = last * window.stride[0] - before[0] + reach[0]
             down, across = (unit[a] * window.stride[a] - before[a] + reach[a] / 2 for a in (0, 1))
             unit = (down, across)
-    levels.append(_Level("input", "", FieldPair(Field(), Field()), first, last, found.input_shape[1], unit))
+    levels.append(Level("input", "", FieldPair(Field(), Field()), first, last, found.input_shape[1], unit))
     return levels[::-1]
 
 
@@ -177,14 +184,14 @@ def _about(record: Record) -> str:
     return f"{'x'.join(map(str, window.size))}" + ("" if max(window.stride) == 1 else f" /{compact(window.stride)}")
 
 
-def _colours(count: int) -> list[str]:
+def hues(count: int) -> list[str]:
     """From blue to red, equally light, so that they stand out on white and on black."""
     hues = [0.6 - 0.6 * place / max(count - 1, 1) for place in range(count)]
     return ["#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, 0.5, 0.62)) for hue in hues]
 
 
 def _draw_input(
-    canvas: Canvas, found: Trace, levels: Sequence[_Level], colours: Sequence[str], right: float, centre: float
+    canvas: Canvas, found: Trace, levels: Sequence[Level], colours: Sequence[str], right: float, centre: float
 ) -> None:  # fmt: skip
     """The input and the fields on it, left of `right`, its middle at the height `centre`."""
     H, W = found.input_shape[1:]
@@ -216,7 +223,7 @@ def _draw_input(
     canvas.text(max(min(middle, right - half), right - SIDE + half), end + 15, words, SMALL)
 
 
-def _draw_levels(canvas: Canvas, levels: Sequence[_Level], colours: Sequence[str]) -> float:
+def _draw_levels(canvas: Canvas, levels: Sequence[Level], colours: Sequence[str]) -> float:
     """The rows, from the unit at the top to the pixels, around x = 0. Returns their left end."""
     pixels = levels[0]
     scale = min(WIDE / pixels.seen, 40.0)
@@ -225,11 +232,11 @@ def _draw_levels(canvas: Canvas, levels: Sequence[_Level], colours: Sequence[str
     left_end = -edge
     for number, level in enumerate(levels):
         y, cell = ROW * (len(levels) - 1 - number), scale * level.field.vertical.jump
-        left = _start(level, scale, middle)
+        left = row_start(level, scale, middle)
         colour = colours[number - 1] if number else "#8592a0"
         if number:
             below = levels[number - 1]
-            start = _start(below, scale, middle)
+            start = row_start(below, scale, middle)
             end = start + scale * below.field.vertical.jump * below.seen
             canvas.wire((left, y + BAR), (start, y + ROW))
             canvas.wire((left + cell * level.seen, y + BAR), (end, y + ROW))
@@ -256,7 +263,7 @@ def _draw_levels(canvas: Canvas, levels: Sequence[_Level], colours: Sequence[str
     return left_end
 
 
-def _start(level: _Level, scale: float, middle: float) -> float:
+def row_start(level: Level, scale: float, middle: float) -> float:
     """Where the row of a level begins: a unit stands over the middle of its field, as wide as the jump to the next."""
     field = level.field.vertical
     return scale * (field.start + field.jump * (level.first - 0.5) - middle)

@@ -16,6 +16,17 @@ class FieldPair(NamedTuple):
     vertical: Field
     horizontal: Field
 
+    def area(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """The pixels that the output at (row, column) sees: (top, bottom, left, right), bottom and right not included.
+
+        What lies below 0 or beyond the input is padding.
+        """
+        sides = []
+        for field, place in ((self.vertical, row), (self.horizontal, column)):
+            first = math.floor(field.start + field.jump * place - field.size / 2)
+            sides += [first, first + field.size]
+        return sides[0], sides[1], sides[2], sides[3]
+
 
 class _Seen(NamedTuple):
     field: FieldPair

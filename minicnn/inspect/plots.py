@@ -6,6 +6,8 @@ Each returns a Figure, made with the object interface (no window, no global stat
 from __future__ import annotations
 
 import math
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +30,18 @@ MOST = 40
 """How many bars fit beside each other."""
 
 
-def _figure(width: float, height: float) -> Any:
+def blank(width: float, height: float) -> Any:
+    """An empty figure of so many inches, which notebooks show by themselves, as they do not for figures without pyplot."""
     figure = extra("matplotlib.figure", "plotting").Figure(figsize=(width, height), layout="constrained")
     extra("matplotlib.backends.backend_agg", "plotting").FigureCanvasAgg(figure)
+    figure._repr_png_ = partial(_png, figure)
     return figure
+
+
+def _png(figure: Any) -> bytes:
+    file = BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
 
 
 def figure_format(path: str | Path, what: str) -> str:
@@ -60,10 +70,10 @@ def plot_errors(data: str = "imagenet") -> Any:
     """
     check(data in ("imagenet", "cifar10"), f"plot_errors: data is {data!r}: it must be imagenet or cifar10")
     if data == "imagenet":
-        figure = _figure(13, 6.4)
+        figure = blank(13, 6.4)
         shown = [(f"{word} error, %", published.compared(metric), metric) for word, metric in METRICS.items()]
     else:
-        figure = _figure(7, 5.4)
+        figure = blank(7, 5.4)
         shown = [("error without augmentation, %", published.CIFAR10, "top1")]
     panels: list[tuple[Any, list[_Dot], Any]] = []
     for axes, (word, results, metric) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
@@ -161,7 +171,7 @@ def _depth(name: str) -> int:
 def plot_winners() -> Any:
     """The ImageNet challenge by year: top-5 error as bars, the number of layers as a line, as two of the decks chart it."""
     winners = published.WINNERS
-    figure = _figure(9, 5.4)
+    figure = blank(9, 5.4)
     depth, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.6])
     places = list(range(len(winners)))
     bars = axes.bar(places, [w.top5 for w in winners], color=[DECKS[w.deck] for w in winners], alpha=0.75, width=0.62)
@@ -200,7 +210,7 @@ def plot_memory(model_or_name: Layer | str, input_shape: Shape | None = None) ->
     memory = {"input": 4 * math.prod(whole.input_shape), **memory}
     parameters = {"input": 0, **parameters}
     names = list(memory)
-    figure = _figure(max(7.0, 0.3 * len(names) + 2.5), 6)
+    figure = blank(max(7.0, 0.3 * len(names) + 2.5), 6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     places = list(range(len(names)))
     upper.bar(places, [memory[name] / 2**20 for name in names], color="#1f77b4", width=0.75)

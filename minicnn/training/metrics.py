@@ -66,6 +66,11 @@ class Evaluation:
         """0 .. 1"""
         return float((self.predictions == self.labels).mean())
 
+    def misclassified(self) -> np.ndarray:
+        """The numbers of the images that were taken for another class, the surest mistakes first."""
+        wrong = np.flatnonzero(self.predictions != self.labels)
+        return wrong[np.argsort(-self.probabilities.max(1)[wrong], kind="stable")]
+
     def confusion(self) -> np.ndarray:
         """(classes, classes): entry [i, j] counts the images of class i that were taken for class j."""
         classes = self.probabilities.shape[1]
