@@ -291,30 +291,36 @@ def slides(
 def draw(
     name: Annotated[str, typer.Argument(help="A network of the zoo, such as alexnet, or a Caffe .prototxt file.")],
     what: Annotated[
-        str, typer.Option(help="diagram: the layers; field: what a unit sees; memory: of each layer.")
+        str,
+        typer.Option(
+            help="diagram: the layers; field: what a unit sees; growth: how the field grows; memory: of each."
+        ),
     ] = "diagram",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file; default: NAME.svg and the like, here.")
     ] = None,
     input: Annotated[str | None, typer.Option(help="Another input shape, as CxHxW: 3x224x224.")] = None,
-    layer: Annotated[list[str] | None, typer.Option(help="With field: a layer to show; may be repeated.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="With field or growth: a layer to show; may be repeated.")
+    ] = None,
 ) -> None:
-    """Draw a network: a diagram (SVG), receptive fields (SVG), or memory and parameters by layer (PNG, SVG or PDF)."""
+    """Draw a network: a diagram (SVG), receptive fields (SVG, growth moves), or memory and parameters by layer (PNG, SVG or PDF)."""
     from . import inspect
 
-    kinds = ("diagram", "field", "memory")
+    kinds = ("diagram", "field", "growth", "memory")
     if what not in kinds:
         raise typer.BadParameter(f"{what!r} is none of {', '.join(kinds)}", param_hint="--what")
-    if layer and what != "field":
-        raise typer.BadParameter("goes with --what field", param_hint="--layer")
+    if layer and what not in ("field", "growth"):
+        raise typer.BadParameter("goes with --what field or growth", param_hint="--layer")
     model, size = network(name, input)
     stem = Path(name).stem if name.endswith(".prototxt") else name
-    path = out or Path(stem + {"diagram": ".svg", "field": "_field.svg", "memory": "_memory.png"}[what])
+    path = out or Path(stem + {"diagram": ".svg", "memory": "_memory.png"}.get(what, f"_{what}.svg"))
     if what == "memory":
         inspect.save_figure(inspect.plot_memory(model, size), path)
+    elif what == "diagram":
+        inspect.diagram(model, size).save(path)
     else:
-        picture = inspect.diagram(model, size) if what == "diagram" else inspect.field_picture(model, layer, size)
-        picture.save(path)
+        {"field": inspect.field_picture, "growth": inspect.animate_field}[what](model, layer, size).save(path)
     print(path)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from minicnn import Tensor, models, ops
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.inspect import diagram, field_picture
+from minicnn.inspect import animate_field, diagram, field_picture
 from minicnn.inspect.structure import Block, Chain, Dense, Fork, Heads, Op, Repeat, Web, records, structure
 from minicnn.layers import (
     Add,
@@ -354,7 +354,7 @@ def test_layers_inside_one_another_without_end():
 
 def test_a_picture_is_shown_saved_and_printed(tmp_path):
     picture = diagram("lenet5")
-    assert picture._repr_svg_() == picture.svg == str(picture) and "LeNet-5" in repr(picture)
+    assert picture.svg == str(picture) and "LeNet-5" in repr(picture)
     picture.save(tmp_path / "new" / "lenet5.svg")
     assert (tmp_path / "new" / "lenet5.svg").read_text(encoding="utf-8") == picture.svg
     assert "prefers-color-scheme:dark" in picture.svg and not re.search(r"var\(|url\(|<image|href", picture.svg)
@@ -506,7 +506,12 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="outside a checkout there are no pictures to compare with")
-@pytest.mark.parametrize("name, draw", [("alexnet", diagram), ("googlenet", diagram), ("alexnet_field", field_picture)])
+@pytest.mark.parametrize(
+    "name, draw",
+    [("alexnet", diagram), ("googlenet", diagram), ("alexnet_field", field_picture), ("vgg_d_growth", animate_field)],
+)
 def test_the_pictures_of_the_documentation_are_up_to_date(name, draw):
     shown = (DOCS / f"{name}.svg").read_text(encoding="utf-8")
-    assert shown == draw(name.removesuffix("_field")).svg, "remake it with minicnn draw, in the folder docs"
+    assert shown == draw(name.removesuffix("_field").removesuffix("_growth")).svg, (
+        "remake it with minicnn draw, in the folder docs"
+    )

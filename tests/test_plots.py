@@ -148,6 +148,12 @@ def test_figures_are_saved_alike_twice(tmp_path, suffix):
     assert first.read_bytes() == second.read_bytes() and first.stat().st_size > 1000
 
 
+def test_notebooks_show_figures():
+    pytest.importorskip("matplotlib")
+    first, second = plot_winners(), plot_winners()
+    assert first._repr_png_() == second._repr_png_() and first._repr_png_().startswith(b"\x89PNG")
+
+
 def test_figures_that_cannot_be_saved(tmp_path):
     pytest.importorskip("matplotlib")
     with pytest.raises(ArgumentError, match="must end in one of .png, .svg, .pdf"):
@@ -184,6 +190,7 @@ def command(capsys, monkeypatch, tmp_path):
         (["draw", "alexnet", "--input", "1x227x227", "-o", "out/a.svg"], None, None),
         (["draw", "resnet18", "--input", "3x300x300", "--what", "field"], "resnet18_field.svg", b"<svg"),
         (["draw", "lenet5", "--what", "field", "--layer", "c3"], "lenet5_field.svg", b"<svg"),
+        (["draw", "lenet5", "--what", "growth", "--layer", "c3"], "lenet5_growth.svg", b"<svg"),
         (["draw", "lenet5", "--what", "memory"], "lenet5_memory.png", b"\x89PNG"),
         (["plot", "winners", "-o", "w.pdf"], "w.pdf", b"%PDF"),
         (["plot", "cifar10"], "cifar10.png", b"\x89PNG"),
@@ -203,7 +210,7 @@ def test_the_commands_write_a_file(command, tmp_path, arguments, name, start):
     "arguments, status, words",
     [
         (["draw", "alexnett"], 1, "did you mean alexnet"),
-        (["draw", "alexnet", "--what", "photo"], 2, "none of diagram, field, memory"),
+        (["draw", "alexnet", "--what", "photo"], 2, "none of diagram, field, growth, memory"),
         (["draw", "alexnet", "--layer", "conv1"], 2, "--what field"),
         (["draw", "alexnet", "--input", "3x10"], 2, "CxHxW"),
         (["draw", "alexnet", "-o", "a.png"], 1, "must end in .svg"),

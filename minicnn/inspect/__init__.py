@@ -8,9 +8,11 @@ from .fields import FieldPair, fields
 from .summary import Row, Summary, summary
 
 if TYPE_CHECKING:
+    from .animation import Animation, animate_convolution
     from .comparison import Comparison, compare
     from .diagrams import diagram
     from .evidence import Patches, class_activation, feature_maps, occlusion, saliency, top_patches
+    from .field_animation import animate_field
     from .field_pictures import field_picture
     from .galleries import plot_answers, plot_filters, plot_heat, plot_maps, plot_patches
     from .plots import plot_errors, plot_memory, plot_winners, save_figure
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from .svg import Picture
 
 _LAZY = {
+    "Animation": "animation", "animate_convolution": "animation", "animate_field": "field_animation",
     "Comparison": "comparison", "compare": "comparison", "diagram": "diagrams", "field_picture": "field_pictures",
     "Patches": "evidence", "class_activation": "evidence", "feature_maps": "evidence", "occlusion": "evidence",
     "saliency": "evidence", "top_patches": "evidence",
@@ -29,7 +32,8 @@ _LAZY = {
 """Names whose module is imported when they are first used, so that `import minicnn` stays quick."""
 
 __all__ = [
-    "Comparison", "FieldPair", "Patches", "Picture", "Row", "Summary", "check_slides", "class_activation", "compare", "diagram", "feature_maps", "field_picture", "fields",
+    "Animation", "Comparison", "FieldPair", "Patches", "Picture", "Row", "Summary", "animate_convolution",
+    "animate_field", "check_slides", "class_activation", "compare", "diagram", "feature_maps", "field_picture", "fields",
     "occlusion", "plot_answers", "plot_errors", "plot_filters", "plot_heat", "plot_maps", "plot_memory", "plot_patches",
     "plot_winners", "saliency", "save_figure", "summary", "top_patches",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Iterator, Sequence
 from html import escape as escape_signs
@@ -195,6 +196,26 @@ class Canvas:
         self.texts.append(Box(left, y - 0.75 * size, width, size))
         self._reach((left, y - 0.8 * size), (left + width, y + 0.25 * size))
 
+    def cells(self, x: float, y: float, cell: float, count: int, height: float, colour: str, opacity: float) -> None:
+        """`count` boxes of equal width side by side, as one shape; without gaps where they are too narrow for any."""
+        gap = f' stroke-dasharray="{cell - 1:.3f} 1"' if cell >= 4 else ""
+        self.shapes.append(
+            f'<path d="M{x:.2f} {_number(y + height / 2)}h{cell * count:.2f}" stroke="{colour}" stroke-opacity="{opacity}" '
+            f'stroke-width="{_number(height)}"{gap}/>'
+        )
+        self._reach((x, y), (x + cell * count, y + height))
+
+    def include(self, other: Canvas, attributes: str = "") -> None:
+        """All of another canvas, as one group. attributes: of its element."""
+        self.shapes += [f"<g{attributes}>", *other.shapes, "</g>"]
+        self.boxes += other.boxes
+        self.texts += other.texts
+        self.reach(other)
+
+    def reach(self, other: Canvas) -> None:
+        """Grow to where another canvas reaches, without drawing it."""
+        self._corners += other._corners
+
     @property
     def bounds(self) -> Box:
         """The smallest rectangle around everything."""
@@ -235,8 +256,10 @@ class Picture:
         with replacing(path) as part:
             part.write_text(self.svg, encoding="utf-8")
 
-    def _repr_svg_(self) -> str:
-        return self.svg
+    def _repr_html_(self) -> str:
+        """As an image: what notebooks show of SVG itself before they are trusted is a refusal."""
+        data = base64.b64encode(self.svg.encode()).decode()
+        return f'<img alt="{escape(self.title)}" style="max-width:100%" src="data:image/svg+xml;base64,{data}"/>'
 
     def __str__(self) -> str:
         return self.svg
