@@ -1,4 +1,4 @@
-"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, predict, bench, selftest, profile."""
+"""The `minicnn` command: info, train, summary, compare, slides, draw, plot, explore, predict, bench, selftest, profile."""
 
 import io
 import os
@@ -346,6 +346,17 @@ def plot(
     path = out or Path(f"{what}.png")
     inspect.save_figure(figures[what](), path)
     print(path)
+
+
+@app.command()
+def explore(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("zoo.html"),
+) -> None:
+    """Write the explorer: one page, without a network, where every layer of the zoo can be looked at and changed."""
+    from .inspect import explore as write
+
+    write(out)
+    print(out)
 
 
 @app.command()

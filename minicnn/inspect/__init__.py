@@ -1,4 +1,4 @@
-"""Looking at networks: the summary, comparisons, the slides' claims, receptive fields, diagrams and plots, and what a
+"""Looking at networks: the summary, comparisons, the slides' claims, receptive fields, diagrams, plots, the explorer, and what a
 trained network sees in a picture."""
 
 import importlib
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .comparison import Comparison, compare
     from .diagrams import diagram
     from .evidence import Patches, class_activation, feature_maps, occlusion, saliency, top_patches
+    from .explorer import explore
     from .field_animation import animate_field
     from .field_pictures import field_picture
     from .galleries import plot_answers, plot_filters, plot_heat, plot_maps, plot_patches
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "Animation": "animation", "animate_convolution": "animation", "animate_field": "field_animation",
-    "Comparison": "comparison", "compare": "comparison", "diagram": "diagrams", "field_picture": "field_pictures",
+    "Comparison": "comparison", "compare": "comparison", "diagram": "diagrams", "explore": "explorer",
+    "field_picture": "field_pictures",
     "Patches": "evidence", "class_activation": "evidence", "feature_maps": "evidence", "occlusion": "evidence",
     "saliency": "evidence", "top_patches": "evidence",
     "plot_answers": "galleries", "plot_filters": "galleries", "plot_heat": "galleries", "plot_maps": "galleries",
@@ -33,9 +35,9 @@ _LAZY = {
 
 __all__ = [
     "Animation", "Comparison", "FieldPair", "Patches", "Picture", "Row", "Summary", "animate_convolution",
-    "animate_field", "check_slides", "class_activation", "compare", "diagram", "feature_maps", "field_picture", "fields",
-    "occlusion", "plot_answers", "plot_errors", "plot_filters", "plot_heat", "plot_maps", "plot_memory", "plot_patches",
-    "plot_winners", "saliency", "save_figure", "summary", "top_patches",
+    "animate_field", "check_slides", "class_activation", "compare", "diagram", "explore", "feature_maps", "field_picture",
+    "fields", "occlusion", "plot_answers", "plot_errors", "plot_filters", "plot_heat", "plot_maps", "plot_memory",
+    "plot_patches", "plot_winners", "saliency", "save_figure", "summary", "top_patches",
 ]  # fmt: skip
 
 

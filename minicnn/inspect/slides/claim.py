@@ -106,6 +106,8 @@ class Line(NamedTuple):
     example: str
     erratum: str
     networks: tuple[str, ...]
+    layers: dict[str, tuple[str, ...]]
+    """The paths of the layers that the function picked out one by one, by network."""
     value: Any
     """What the function gave; None for what is quoted."""
 
@@ -114,7 +116,7 @@ def evaluate(deck: str, topic: str, claim: Claim) -> Line:
     """Run the claim's function and compare. A function that fails makes the line wrong, and the reason says so."""
     printed, slide = claim.printed, _text(claim.printed)
     value, computed, verdict, kind = None, "", QUOTED, ""
-    with measure.looking() as networks:
+    with measure.looking() as looked:
         reason = recorded = claim.reason() if callable(claim.reason) else claim.reason
         if claim.compute is not None:
             try:
@@ -128,7 +130,7 @@ def evaluate(deck: str, topic: str, claim: Claim) -> Line:
             reason = _reason(verdict, detail, recorded)
     return Line(
         deck, topic, claim.statement, slide, computed, verdict, kind, reason, claim.example, claim.erratum,
-        tuple(dict.fromkeys((*claim.about, *networks))), value,
+        tuple(dict.fromkeys((*claim.about, *looked))), {name: tuple(paths) for name, paths in looked.items()}, value,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from ...layers import init
 from ...tensor import Tensor
 from . import deck_004
 from .claim import Cited, Claim, Formula, Holds
-from .measure import conv, hwc, info, input_of, net, pool, side, stack
+from .measure import conv, hwc, info, input_of, net, note, pool, side, stack
 from .papers import PAPERS
 from .quotes import quoted, winners
 from .tables import vgg_column, windows
@@ -115,7 +115,13 @@ FC: [1x1x1000] | 1000 | 4,096,000
 
 def _memory() -> list[Claim]:
     def row(place: int) -> Callable[[], tuple[int, int]]:
-        return lambda: (vgg_rows()[place][1], vgg_rows()[place][2])
+        def numbers() -> tuple[int, int]:
+            _, memory, weights = vgg_rows()[place]
+            rows = net("vgg_d").of("Conv2d", "MaxPool2d", "Linear")
+            note("vgg_d", rows[max(place - 1, 0)].path)  # of the input the layer that reads it
+            return memory, weights
+
+        return numbers
 
     claims = []
     for place, line in enumerate(MEMORY.strip().splitlines()):

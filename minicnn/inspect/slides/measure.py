@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ... import models
@@ -17,25 +17,41 @@ from ...layers import Conv2d, Layer, MaxPool2d, Sequential, default_device
 from ..comparison import depth
 from ..summary import Row, Summary, summary
 
-_looked_at: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("looked_at", default=None)
+Looked = dict[str, dict[str, None]]
+"""Networks by name, and the paths of the layers in each."""
+
+_looked_at: contextvars.ContextVar[Looked | None] = contextvars.ContextVar("looked_at", default=None)
 
 
 @contextlib.contextmanager
-def looking() -> Iterator[list[str]]:
-    """A list that the names of all networks are added to which are looked at inside."""
-    names: list[str] = []
-    token = _looked_at.set(names)
+def looking() -> Iterator[Looked]:
+    """What is looked at inside: the networks of the zoo, and of each the layers that are picked out one by one."""
+    found: Looked = {}
+    token = _looked_at.set(found)
     try:
-        yield names
+        yield found
     finally:
         _looked_at.reset(token)
 
 
-def note(name: str) -> None:
-    """Add a network's name to the list of `looking`, if there is one."""
-    names = _looked_at.get()
-    if names is not None and name not in names:
-        names.append(name)
+def note(name: str, *paths: str) -> None:
+    """Add a network, and layers of it, to what `looking` gives, if it is there."""
+    found = _looked_at.get()
+    if found is not None and name:  # modules have none
+        found.setdefault(name, {}).update(dict.fromkeys(paths))
+
+
+class Rows(list[Row]):
+    """Rows of a network of the zoo. Whoever takes one by its place looks at that layer; whoever counts them, at none."""
+
+    def __init__(self, rows: Iterable[Row], name: str) -> None:
+        super().__init__(rows)
+        self.name = name
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        note(self.name, *[row.path for row in (found if isinstance(place, slice) else [found])])
+        return found
 
 
 def info(name: str) -> models.Info:
@@ -45,17 +61,17 @@ def info(name: str) -> models.Info:
 
 
 class Net:
-    """A network or module and its summary."""
+    """A network or module and its summary. name: in the zoo, if it is there."""
 
-    def __init__(self, model: Layer, input_shape: Shape) -> None:
-        self.model, self.input_shape = model, input_shape
+    def __init__(self, model: Layer, input_shape: Shape, name: str = "") -> None:
+        self.model, self.input_shape, self.name = model, input_shape, name
         self.summary: Summary = summary(model, input_shape)
         self._layers = dict(model.named_layers())
         self._sizes = [(path, p.shape) for path, p in model.named_parameters()]
 
     @property
     def rows(self) -> list[Row]:
-        return self.summary.rows
+        return Rows(self.summary.rows, self.name)
 
     @property
     def parameters(self) -> int:
@@ -76,7 +92,7 @@ class Net:
 
     def of(self, *kinds: str) -> list[Row]:
         """The rows of layers of these kinds, in order."""
-        return [row for row in self.rows if row.kind in kinds]
+        return Rows([row for row in self.rows if row.kind in kinds], self.name)
 
     @property
     def convs(self) -> list[Row]:
@@ -88,10 +104,12 @@ class Net:
 
     def layer(self, row: Row) -> Any:
         """The layer that a row is about."""
+        note(self.name, row.path)
         return self._layers[row.path]
 
     def inside(self, path: str) -> list[Row]:
         """The rows of a layer and of all inside it."""
+        note(self.name, path)
         return [row for row in self.rows if row.path == path or row.path.startswith(path + ".")]
 
     def weights(self, *paths: str) -> int:
@@ -116,7 +134,7 @@ class Net:
 
 @functools.cache
 def _net(name: str, options: tuple[tuple[str, Any], ...]) -> Net:
-    return Net(models.create(name, device="meta", **dict(options)), models.info(name).input_shape)
+    return Net(models.create(name, device="meta", **dict(options)), models.info(name).input_shape, name)
 
 
 def net(name: str, **options: Any) -> Net:

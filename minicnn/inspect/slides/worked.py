@@ -13,7 +13,7 @@ import numpy as np
 from ... import ops
 from ...geometry import output_formula, output_size
 from ...layers import BatchNorm2d, GlobalAvgPool2d
-from .measure import Net, conv, info, net, pool, side, stack
+from .measure import Net, conv, info, net, note, pool, side, stack
 from .papers import PAPERS
 
 MIB = 2**20
@@ -25,6 +25,16 @@ def fit(size: int, window: int, stride: int) -> dict[str, Any]:
     floor = output_size(size, window, stride)
     ceil = output_size(size, window, stride, ceil_mode=True)
     return {"value": float(shown), "fits": floor == ceil, "floor": floor, "ceil": ceil}
+
+
+def of_alexnet(layer: str, compute: Callable[[], Any]) -> Callable[[], Any]:
+    """An example about a layer of AlexNet that needs no network to be computed."""
+
+    def computed() -> Any:
+        note("alexnet", layer)
+        return compute()
+
+    return computed
 
 
 def same_padding(window: int) -> int:
@@ -233,18 +243,18 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "params_760": lambda: conv((32, 32, 3), 10, 5, 1, 2).parameters,
     "params_per_filter_76": lambda: conv((32, 32, 3), 1, 5, 1, 2).parameters,
     "neurons_28x28x5": lambda: conv((32, 32, 3), 5, 5).summary.total_neurons,
-    "alex_conv1_size": lambda: side(227, 11, 4),
+    "alex_conv1_size": of_alexnet("conv1", lambda: side(227, 11, 4)),
     "alex_conv1_224": lambda: {
         "value": fit(224, 11, 4)["value"], "fits": fit(224, 11, 4)["fits"], "with_pad2_floor": side(224, 11, 4, 2)
     },
     "alex_conv1_params_bias": lambda: net("alexnet").convs[0].parameters,
     "alex_conv1_params_nobias": lambda: net("alexnet").weights(net("alexnet").convs[0].path),
-    "alex_pool1": lambda: pool((55, 55, 96), 3, 2).output[0],
+    "alex_pool1": of_alexnet("pool1", lambda: pool((55, 55, 96), 3, 2).output[0]),
     "alex_pool1_params": lambda: net("alexnet").pools[0].parameters,
-    "alex_conv2": lambda: side(27, 5, 1, 2),
-    "alex_pool2": lambda: pool((27, 27, 256), 3, 2).output[0],
-    "alex_conv3": lambda: side(13, 3, 1, 1),
-    "alex_pool5": lambda: pool((13, 13, 256), 3, 2).output[0],
+    "alex_conv2": of_alexnet("conv2", lambda: side(27, 5, 1, 2)),
+    "alex_pool2": of_alexnet("pool2", lambda: pool((27, 27, 256), 3, 2).output[0]),
+    "alex_conv3": of_alexnet("conv3", lambda: side(13, 3, 1, 1)),
+    "alex_pool5": of_alexnet("pool5", lambda: pool((13, 13, 256), 3, 2).output[0]),
     "alex_flatten": lambda: net("alexnet").of("Flatten")[0].output_shape[0],
     "alex_total_ungrouped": lambda: info("alexnet").parameters,
     "alex_vs_lenet": lambda: {"alexnet": info("alexnet").parameters, "lenet5": info("lenet5").parameters},

@@ -1,0 +1,190 @@
+"""The explorer's page: what is in the file, and how it behaves in a browser without a window."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from browser import CHROMIUM, Browser
+
+from minicnn import inspect, models, summary
+from minicnn.errors import ArgumentError
+from minicnn.inspect import explorer
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt install chromium")
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("explorer") / "zoo.html"
+    inspect.explore(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(chromium, zoo):
+    """The page, freshly loaded, with AlexNet. Afterwards: it has made no mistake and asked for nothing."""
+    chromium.open(zoo, "alexnet")
+    yield chromium
+    assert not chromium.heard("Runtime.exceptionThrown", "Log.entryAdded")
+    asked = [event["request"]["url"] for event in chromium.heard("Network.requestWillBeSent")]
+    assert {url.partition("#")[0] for url in asked} == {zoo.as_uri()}
+
+
+def text(page, selector="#details"):
+    return page.js(f"document.querySelector({selector!r}).innerText")
+
+
+def choose(page, number, name):
+    page.js(
+        f"(() => {{ const s = document.querySelectorAll('#chooser select')[{number}]; s.value = {name!r};"
+        " s.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def layer(name, path):
+    """The number that the page knows a layer by, as a selector of its box."""
+    paths = [row.path for row in summary(name).rows if row.leaf]
+    return f'.box[data-layer="{paths.index(path)}"]'
+
+
+def test_one_file_that_loads_nothing(zoo):
+    html = zoo.read_text(encoding="utf-8")
+    assert zoo.stat().st_size < 4e6
+    assert not re.search(
+        r"(src|href)\s*=|@import|fetch\(|XMLHttpRequest|import\s*\(|url\(", html.partition('id="data"')[0]
+    )
+    assert html.count("</script>") == 2 and "/* " not in html.partition("<script>")[0].partition("</style>")[2]
+
+
+def test_a_name_that_is_no_page(tmp_path):
+    with pytest.raises(ArgumentError, match=r"must end in \.html"):
+        inspect.explore(tmp_path / "zoo.txt")
+
+
+def test_every_layer_is_in_the_diagram():
+    """The parts of each network hold every layer once."""
+
+    def numbers(part):
+        if isinstance(part, int):
+            return [part]
+        if isinstance(part, list):
+            return [number for inner in part for number in numbers(inner)]
+        if isinstance(part, dict):
+            return [number for key, inner in part.items() if key != "block" for number in numbers(inner)]
+        return []
+
+    for network in explorer.contents()["networks"]:
+        found = sorted(numbers(network["parts"]))
+        assert found == list(range(len(network["layers"]))), network["name"]
+
+
+def test_claims_name_layers_that_there_are():
+    contents = explorer.contents()
+    paths = {
+        name: {path for path, _ in models.create(name, device="meta").named_layers()} for name in models.names(all=True)
+    }
+    spoken = [claim for claim in contents["claims"] if any(claim["layers"].values())]
+    assert len(spoken) > 150
+    for claim in spoken:
+        for name, layers in claim["layers"].items():
+            assert set(layers) <= paths[name], claim
+    first = next(claim for claim in contents["claims"] if claim["statement"] == "Layer1: Conv(11x11x96, stride 4)")
+    assert first["layers"] == {"alexnet": ("conv1",)}
+
+
+@needs_browser
+def test_a_click_on_a_layer_shows_its_arithmetic_and_the_slides(page):
+    assert "62,378,344" in text(page, "#totals") and "1,135,256,096" in text(page, "#totals")
+    page.click(layer("alexnet", "conv1"))
+    shown = text(page)
+    for expected in ("(227 + 2*0 - 11)/4 + 1 = 55", "(11*11*3 + 1)*96 = 34,944", "55*55*96 * 11*11*3 = 105,415,200",
+                     "4*96*55*55 = 1,161,600 bytes", "11×11 pixels", "Layer1: Conv(11x11x96, stride 4)"):  # fmt: skip
+        assert expected in shown, expected
+
+
+@needs_browser
+def test_another_input_size_and_the_layer_that_no_longer_fits(page):
+    choose(page, 0, "vgg_d")
+    page.type('[data-key="0:input:1"]', "256")
+    failure = text(page, ".failure")
+    assert "fc6 (Linear) does not fit" in failure and "in_features=28672" in failure
+    assert page.js(f"document.querySelector({layer('vgg_d', 'fc6')!r}).classList.contains('fail')")
+    assert "128×112×128" in text(page, layer("vgg_d", "conv2_1"))
+    page.click('[data-key="0:adapt"]')
+    assert not page.js("document.querySelector('.failure')")
+    more = 138_357_544 + (512 * 8 * 7 - 25_088) * 4096
+    assert f"{more:,}" in text(page, "#totals")
+    page.click('[data-key="0:reset"]')
+    assert "138,357,544" in text(page, "#totals") and "made with" not in text(page, "#totals")
+
+
+@needs_browser
+def test_an_argument_changed_by_typing_and_by_steps(page):
+    page.click(layer("alexnet", "conv1"))
+    page.type('[data-key="argument:stride"]', "2")
+    assert "(227 + 2*0 - 11)/2 + 1 = 109" in text(page)
+    assert page.js("document.activeElement.dataset.key") == "argument:stride"
+    page.click('[data-key="argument:stride+"]')
+    page.click('[data-key="argument:stride+"]')
+    assert "made with" not in text(page, "#totals")  # 4 again: as it was made
+    page.type('[data-key="argument:out_channels"]', "64")
+    assert "conv2 (Conv2d) does not fit" in text(page, ".failure") and "in_channels=64" in text(page, ".failure")
+
+
+@needs_browser
+def test_with_the_keyboard_alone(page):
+    page.js(f"document.querySelector({layer('alexnet', 'conv1')!r}).focus()")
+    page.key("Enter")
+    assert text(page, "#details h2") == "conv1"
+    page.key("ArrowDown")
+    page.key("ArrowDown")
+    assert text(page, "#details h2") == "conv2"
+    page.key("Escape")
+    assert not page.js("document.querySelector('#details h2')")
+
+
+@needs_browser
+def test_two_networks_and_equal_blocks_unfolded(page):
+    choose(page, 0, "resnet18")
+    choose(page, 1, "googlenet")
+    assert "11,689,512" in text(page, "#totals")
+    assert f"{models.info('googlenet').parameters:,}" in text(page, "#totals")
+    assert page.js("location.hash") == "#resnet18+googlenet"
+    before = page.js("document.querySelectorAll('.box').length")
+    page.click('[aria-expanded="false"]')
+    assert page.js("document.querySelectorAll('.box').length") > before
+
+
+@needs_browser
+def test_on_a_telephone(page):
+    page.size(390, 844)
+    for name in ("alexnet", "inception_v4", "densenet121"):
+        choose(page, 0, name)
+        assert page.js("document.documentElement.scrollWidth") <= 390, name
+    choose(page, 0, "vgg_d")
+    page.click(layer("vgg_d", "conv3_2"))
+    bottom, top = page.js("(r => [r.bottom, r.top])(document.querySelector('#details').getBoundingClientRect())")
+    assert bottom == 844 and top > 300
+    page.click("#details .close")
+    assert page.js("document.querySelector('#details').children.length") == 0
+
+
+@needs_browser
+@pytest.mark.slow
+def test_every_network_can_be_drawn_and_looked_into(page):
+    for name in models.names(all=True):
+        choose(page, 0, name)
+        parameters, macs = models.info(name).parameters, models.info(name).macs
+        assert f"{parameters:,}" in text(page, "#totals") and f"{macs:,}" in text(page, "#totals"), name
+        count = page.js("document.querySelectorAll('.box[data-layer]').length")
+        page.js(
+            "document.querySelectorAll('.box[data-layer]').forEach((_, n) => document.querySelectorAll('.box[data-layer]')[n].click())"
+        )
+        assert count > 4 and text(page, "#details h2"), name
