@@ -70,11 +70,15 @@ class Browser:
         return message["result"]
 
     def open(self, path: str | Path, anchor: str = "", width: int = 1280, height: int = 900) -> None:
+        """Load a file. What was heard before is forgotten."""
         self.size(width, height)
-        self.call("Page.navigate", url="about:blank")  # another anchor alone would not load the page again
+        self._go("about:blank")  # another anchor alone would not load the page again
+        self._go(Path(path).resolve().as_uri() + (f"#{anchor}" if anchor else ""))
+
+    def _go(self, url: str) -> None:
         self.events.clear()
-        self.call("Page.navigate", url=Path(path).resolve().as_uri() + (f"#{anchor}" if anchor else ""))
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+        self.call("Page.navigate", url=url)
+        while not self.heard("Page.loadEventFired"):
             self.events.append(self._message())
 
     def size(self, width: int, height: int) -> None:

@@ -136,6 +136,10 @@ def test_an_argument_changed_by_typing_and_by_steps(page):
     assert "made with" not in text(page, "#totals")  # 4 again: as it was made
     page.type('[data-key="argument:out_channels"]', "64")
     assert "conv2 (Conv2d) does not fit" in text(page, ".failure") and "in_channels=64" in text(page, ".failure")
+    page.click('[data-key="0:adapt"]')
+    page.type('[data-key="argument:out_channels"]', "48")  # what is behind it goes on following
+    fewer = 62_378_344 - (11 * 11 * 3 + 1) * 48 - 5 * 5 * 48 * 256
+    assert f"{fewer:,}" in text(page, "#totals") and "1 layer" in text(page, ".edits")
 
 
 @needs_browser

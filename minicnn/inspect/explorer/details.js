@@ -71,11 +71,11 @@ function stepper(key, label, value, set) {
 
 /** view: what page.js knows about the network, and the layer chosen. */
 function details(view) {
-  const { network, result, base, selected, edits } = view;
+  const { network, result, base, selected } = view;
   const layer = network.layers[selected], row = result.rows[selected], was = base.rows[selected];
-  const failed = result.failure?.layer === selected, args = { ...layer.args, ...result.edits[selected], ...edits[selected] };
+  const failed = result.failure?.layer === selected, args = { ...layer.args, ...result.edits[selected] };
   const members = boxAround(network.parts, selected) || [selected];
-  const claims = (view.spoken.get(selected) || []);
+  const claims = view.spoken.get(selected) || [];
   const section = (title, ...content) => (content.flat().some(Boolean) ? [h("h3", {}, title), ...content] : []);
   const formula = (text, before) => text && h("p", { class: `formula ${before !== undefined && before !== text ? "changed" : ""}` }, text);
   const letters = LETTERS[layer.kind] || {};
@@ -112,7 +112,7 @@ function editors(view, layer, args) {
   const others = Object.entries(args).filter(([name, value]) => !names.includes(name) && !(FIXED[layer.kind] || []).includes(name) && value !== null && name !== "affine");
   if (!names.length && !others.length) return h("p", { class: "dim" }, "nothing");
   return h("div", { class: "arguments" }, names.map((name) => {
-    const value = args[name], edited = view.edits[view.selected]?.[name] !== undefined, key = `argument:${name}`;
+    const value = args[name], edited = view.result.edits[view.selected]?.[name] !== undefined, key = `argument:${name}`;
     const set = (next) => view.edit(view.selected, name, next);
     return [h("span", { class: edited ? "edited" : "" }, name), typeof value === "boolean"
       ? h("span", {}, h("input", { type: "checkbox", checked: value, "aria-label": name, "data-key": key, onchange: (event) => set(event.target.checked) }))
@@ -124,11 +124,11 @@ function editors(view, layer, args) {
 function failure(view) {
   const { failure: found } = view.result, layer = view.network.layers[found.layer];
   const made = found.remedy && Object.entries(found.remedy).map(([name, value]) => `${name}=${value}`).join(", ");
-  const more = advice(view.network, view.input, view.edits, found);
+  const more = advice(view.network, view.input, view.edits, found, view.follow);
   return h("div", { class: "failure", role: "alert" },
     h("b", {}, `${layer.path} (${layer.kind}) does not fit`), h("p", {}, found.message), more && h("p", {}, more),
     found.layer !== view.selected && h("button", { "data-key": `${view.side}:show`, onclick: () => view.select(found.layer) }, "Show the layer"),
-    made && h("button", { "data-key": `${view.side}:adapt`, onclick: view.adapt }, `Make it with ${made}, and so on behind it`),
+    made && h("button", { "data-key": `${view.side}:adapt`, onclick: () => view.setFollow(true) }, `Make it with ${made}, and so on behind it`),
     h("button", { "data-key": `${view.side}:undo`, onclick: view.reset }, "Undo all changes"));
 }
 

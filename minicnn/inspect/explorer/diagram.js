@@ -65,7 +65,7 @@ function plate(shape, scale, kind, strips, room) {
   return svg;
 }
 
-/** Draws one network. view: {network, result, base, opened, selected, select, toggle, spoken}. */
+/** Draws one network. view: {network, input, result, base, edits, opened, selected, spoken, select, toggle}. */
 class Diagram {
   constructor(view) {
     Object.assign(this, view);
@@ -125,8 +125,8 @@ class Diagram {
     const strips = members.filter((member) => member !== op).map((member) => this.network.layers[member].kind)
       .filter((name) => !UNSEEN.has(name)).map(colourOf);
     [kind, ...strips].forEach((name) => this.kinds.add(name));
-    const args = { ...layer.args, ...this.edits[op] }, window = windowText(layer.kind, args), name = shortName(layer.path, around);
-    const edited = members.some((member) => this.edits[member]), said = members.reduce((sum, m) => sum + (this.spoken.get(m)?.length || 0), 0);
+    const args = { ...layer.args, ...this.result.edits[op] }, window = windowText(layer.kind, args), name = shortName(layer.path, around);
+    const edited = members.some((member) => this.result.edits[member]), said = members.reduce((sum, m) => sum + (this.spoken.get(m)?.length || 0), 0);
     const join = layer.kind === "Add" || layer.kind === "Cat", changed = row && !same(row.output, was.output);
     const parameters = members.reduce((sum, member) => sum + (this.result.rows[member]?.parameters || 0), 0);
     const picture = join

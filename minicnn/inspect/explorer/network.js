@@ -53,8 +53,8 @@ function compute(network, input, edits = {}, adapt = false) {
 const LARGEST = 4096;
 
 /** Side of the smallest square input that the network takes, or null. */
-function smallestInput(network, channels, edits) {
-  const outcome = (size) => compute(network, [channels, size, size], edits).failure?.kind ?? "right";
+function smallestInput(network, channels, edits, adapt) {
+  const outcome = (size) => compute(network, [channels, size, size], edits, adapt).failure?.kind ?? "right";
   let low = 0, high = 1; // low is too small, high is not
   while (outcome(high) === "window") {
     [low, high] = [high, 2 * high];
@@ -69,9 +69,9 @@ function smallestInput(network, channels, edits) {
 }
 
 /** What to add to a failure's message: how large the input has to be. */
-function advice(network, input, edits, failure) {
+function advice(network, input, edits, failure, adapt = false) {
   if (failure.kind === "argument") return "";
-  const smallest = failure.kind === "window" ? smallestInput(network, input[0], edits) : null;
+  const smallest = failure.kind === "window" ? smallestInput(network, input[0], edits, adapt) : null;
   if (smallest) return `the network needs an input of at least ${smallest}x${smallest}`;
   return same(input, network.input) ? "" : `${network.name} as it was created takes inputs of ${network.input.join("x")}`;
 }

@@ -29,12 +29,15 @@ function layersOf(claim, network) {
   }).filter((number) => number >= 0);
 }
 
-/** One or two of {name, input, edits, opened}; `selected`: {side, layer}; `shown`: the side that a narrow page shows. */
+/**
+ * sides: one or two of {name, input, edits, follow, opened}, follow: whether layers are made to take what they get.
+ * selected: {side, layer}; shown: the side that a narrow page shows; unit: the output number whose field is shown.
+ */
 const state = { sides: [], selected: null, shown: 0, unit: null };
-const side = (name) => ({ name, input: [...networks.get(name).input], edits: {}, opened: new Set() });
+const side = (name) => ({ name, input: [...networks.get(name).input], edits: {}, follow: false, opened: new Set() });
 
 function viewOf(number) {
-  const one = state.sides[number], network = networks.get(one.name), result = compute(network, one.input, one.edits);
+  const one = state.sides[number], network = networks.get(one.name), result = compute(network, one.input, one.edits, one.follow);
   const change = (action) => () => { action(); draw(); };
   return {
     ...one, side: number, network, base: baseOf(network), result, ...spokenOf(network), two: state.sides.length > 1,
@@ -51,8 +54,8 @@ function viewOf(number) {
       draw();
     },
     setInput: (place, value) => { if (value >= 1 && value <= 4096) { one.input[place] = value; draw(); } },
-    adapt: change(() => { one.edits = compute(network, one.input, one.edits, true).edits; }),
-    reset: change(() => { one.edits = {}; one.input = [...network.input]; }),
+    setFollow: (follow) => { one.follow = follow; draw(); },
+    reset: change(() => { Object.assign(one, { edits: {}, follow: false, input: [...network.input] }); }),
   };
 }
 
@@ -117,6 +120,7 @@ function networkElement(view) {
   const sizes = [[1, "height"], [2, "width"], [0, "channels"]].map(([place, name], number) => [
     number ? "×" : "", stepper(`${view.side}:input:${place}`, `${name} of the input`, input[place], (value) => view.setInput(place, value))]);
   const changed = Object.entries(edits), moved = !same(input, network.input);
+  const followers = Object.keys(view.result.edits).filter((layer) => !edits[layer]).length;
   return h("section", { class: `network ${view.side === state.shown ? "shown" : ""}`, "aria-label": network.title },
     h("h2", {}, network.title),
     h("p", { class: "paper" }, network.paper),
@@ -124,7 +128,9 @@ function networkElement(view) {
     h("div", { class: "input" }, h("span", {}, "input"), sizes, h("span", { class: "dim" }, "height × width × channels")),
     changed.length || moved ? h("div", { class: "edits" }, "changed: ", moved ? h("code", {}, `input ${shapeText(input)} `) : "",
       changed.slice(0, 6).map(([layer, edit]) => [" ", h("code", {}, `${network.layers[layer].path}: ${Object.entries(edit).map(([name, value]) => `${name}=${written(value)}`).join(", ")}`)]),
-      changed.length > 6 ? ` and ${changed.length - 6} more ` : " ", h("button", { "data-key": `${view.side}:reset`, onclick: view.reset }, "Undo all")) : "",
+      changed.length > 6 ? ` and ${changed.length - 6} more ` : " ", h("button", { "data-key": `${view.side}:reset`, onclick: view.reset }, "Undo all"),
+      h("label", {}, h("input", { type: "checkbox", checked: view.follow, "data-key": `${view.side}:follow`, onchange: (event) => view.setFollow(event.target.checked) }),
+        ` Layers are made to take what they get${followers ? `: ${plural(followers, "layer")}` : ""}`)) : "",
     view.result.failure ? failure(view) : "",
     drawn, diagram.legend(),
     view.about.length ? h("details", { "data-key": `${view.side}:claims`, open: view.opened.has("claims"), ontoggle: (event) => {
@@ -140,7 +146,7 @@ const narrow = matchMedia("(max-width: 800px)");
 function draw() {
   const active = document.activeElement, key = active?.dataset?.key, caret = active?.selectionStart, typed = active?.value;
   const panel = document.getElementById("details"), scroll = panel.scrollTop;
-  const scrolls = [...document.querySelectorAll(".diagram")].map((diagram) => diagram.scrollLeft);
+  for (const diagram of document.querySelectorAll(".diagram")) diagram.side.scroll = diagram.scrollLeft;
   const views = state.sides.map((_, number) => viewOf(number));
   const put = (id, ...content) => document.getElementById(id).replaceChildren(...content.flat(9).filter((child) => child));
   put("chooser", chooser());
@@ -152,7 +158,10 @@ function draw() {
   put("details", view ? details(view) : narrow.matches ? "" : h("p", { class: "dim" },
     "Click a layer: its formulas with its numbers, what it sees of the input, and its arguments, to change."));
   panel.scrollTop = scroll;
-  document.querySelectorAll(".diagram").forEach((diagram, place) => { diagram.scrollLeft = scrolls[place] || 0; });
+  document.querySelectorAll(".diagram").forEach((diagram, number) => {
+    diagram.side = state.sides[number];
+    diagram.scrollLeft = diagram.side.scroll ?? (diagram.scrollWidth - diagram.clientWidth) / 2; // wide ones begin in the middle
+  });
   const again = key && document.querySelector(`[data-key="${CSS.escape(key)}"]`);
   if (again && again !== document.activeElement) {
     again.focus({ preventScroll: true });
