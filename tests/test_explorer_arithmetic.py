@@ -14,7 +14,7 @@ import pytest
 from minicnn import models
 from minicnn.errors import MinicnnError
 from minicnn.inspect import explorer, summary
-from minicnn.layers import Linear, TableConv2d, default_device
+from minicnn.layers import Linear, PadShortcut, TableConv2d, default_device
 
 NODE = shutil.which("node") or shutil.which("nodejs")
 pytestmark = pytest.mark.skipif(NODE is None, reason="Node is missing: apt install nodejs")
@@ -180,7 +180,10 @@ def drawn(name, number):
         kind = list(layers)[rng.integers(len(layers))]
         path, names = layers[kind][rng.integers(len(layers[kind]))]
         chosen = rng.choice(names, size=min(rng.integers(1, 3), len(names)), replace=False)
-        yield {path: {str(key): CHANGES[key][rng.integers(len(CHANGES[key]))] for key in chosen}}
+        edit = {str(key): CHANGES[key][rng.integers(len(CHANGES[key]))] for key in chosen}
+        if kind is PadShortcut and "stride" in edit:  # a single number there
+            edit["stride"] = edit["stride"][0]
+        yield {path: edit}
 
 
 def test_every_network_as_it_is_and_on_other_inputs(page_says):
@@ -193,15 +196,9 @@ def test_every_network_with_odd_inputs_and_edited_layers(page_says):
     cases = [(name, shape, {}) for name in models.names(all=True) for shape in sizes(name)[3:]]
     for name in models.names(all=True):
         own = models.info(name).input_shape
-        count = 12 if len(explorer_leaves(name)) < 500 else 4
-        cases += [(name, own, edit) for edit in drawn(name, count)]
-        cases += [(name, (own[0], 97, 130), edit) for edit in drawn(name, 2)]
+        cases += [(name, own, edit) for edit in drawn(name, 8)]
     misfits = compare(page_says, cases)
-    assert 300 < misfits < len(cases) - 300
-
-
-def explorer_leaves(name):
-    return [row for row in summary(name).rows if row.leaf]
+    assert 0.2 < misfits / len(cases) < 0.8
 
 
 @pytest.mark.parametrize(

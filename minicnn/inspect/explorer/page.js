@@ -3,22 +3,20 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const networks = new Map(unpacked(data).map((network) => [network.name, network]));
-const bases = new Map();
+/** The same function of a network, worked out once for each. */
+const once = (work, known = new Map()) => (network) => known.get(network) ?? known.set(network, work(network)).get(network);
 /** A network as it was made. */
-function baseOf(network) {
-  if (!bases.has(network.name)) bases.set(network.name, compute(network, network.input));
-  return bases.get(network.name);
-}
+const baseOf = once((network) => compute(network, network.input));
 
 /** The claims about each layer of a network, by number; a claim about many layers is one about the whole network. */
 const FEW = 8;
-function spokenOf(network) {
+const spokenOf = once((network) => {
   const spoken = new Map(), about = data.claims.filter((claim) => claim.networks.includes(network.name));
   for (const claim of about) {
     for (const number of layersOf(claim, network)) spoken.set(number, [...(spoken.get(number) || []), claim]);
   }
   return { about, spoken };
-}
+});
 
 function layersOf(claim, network) {
   const paths = claim.layers[network.name] || [];
