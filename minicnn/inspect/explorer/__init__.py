@@ -87,7 +87,7 @@ def contents() -> dict[str, Any]:
 
     networks: facts, layers and parts of each. A layer is [path, number in `made`, the layers it reads; without them the
     one before it], -1 the input; parts are those of `structure`, with the numbers of layers in place of records.
-    made: [kind, arguments], each once. claims: those of the slides that are about a network, with the layers they speak of.
+    made: [kind, arguments], each once. claims: those of the slides that are about a network, and the layers of each.
     """
     made: dict[str, int] = {}
     networks = [_network(name, made) for name in models.names(all=True)]
@@ -139,7 +139,7 @@ def arguments(layer: Layer) -> dict[str, Any]:
 
 
 def _parts(part: Part, numbers: dict[int, int]) -> Any:
-    """A part of a `structure`: a list is a chain; a number, or {op, before, after}, a box; else an object named by what it is."""
+    """A part of a `structure`: a list is a chain, a number or {op, before, after} a box; others are named by a key."""
 
     def several(parts: Any) -> list[Any]:
         return [_parts(inner, numbers) for inner in parts]

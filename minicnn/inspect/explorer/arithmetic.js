@@ -57,8 +57,14 @@ function outputFormula([size, window, stride, before, after, dilation]) {
 const by = ([down, across]) => (down === across ? down : `${down} by ${across}`);
 
 /** What outputSize needs to know about an axis, 0 vertical, 1 horizontal. */
-const along = (w, axis, size) =>
-  [size, w.size[axis], w.stride[axis], w.padding[2 * axis], w.padding[2 * axis + 1], w.dilation[axis]];
+const along = (w, axis, size) => [
+  size,
+  w.size[axis],
+  w.stride[axis],
+  w.padding[2 * axis],
+  w.padding[2 * axis + 1],
+  w.dilation[axis],
+];
 
 function leftOver([size, window, stride, before, after, dilation]) {
   const rest = (size + before + after - dilation * (window - 1) - 1) % stride;
@@ -66,22 +72,28 @@ function leftOver([size, window, stride, before, after, dilation]) {
 }
 
 function windowFormula(w, shape) {
-  return by([0, 1].map((axis) => {
-    const sizes = along(w, axis, shape[1 + axis]);
-    const text = outputFormula(sizes), places = outputSize(sizes, w.ceil);
-    if (!leftOver(sizes)) return text;
-    if (places > outputSize(sizes)) return `${text}, ceil: ${places}`;
-    return `${text}, floor: ${places}${w.ceil ? " (no window may start in the padding)" : ""}`;
-  }));
+  return by(
+    [0, 1].map((axis) => {
+      const sizes = along(w, axis, shape[1 + axis]);
+      const text = outputFormula(sizes),
+        places = outputSize(sizes, w.ceil);
+      if (!leftOver(sizes)) return text;
+      if (places > outputSize(sizes)) return `${text}, ceil: ${places}`;
+      return `${text}, floor: ${places}${w.ceil ? " (no window may start in the padding)" : ""}`;
+    }),
+  );
 }
 
 /** What became of the division's remainder. */
 function windowRounding(w, shape) {
   const said = new Map();
   for (const axis of [0, 1]) {
-    const sizes = along(w, axis, shape[1 + axis]), left = leftOver(sizes), after = sizes[4];
+    const sizes = along(w, axis, shape[1 + axis]),
+      left = leftOver(sizes),
+      after = sizes[4];
     if (!left) continue;
-    let [what, pixels] = left > after ? ["not seen at the end: {}", left - after] : ["not seen: {} of the padding", left];
+    let [what, pixels] =
+      left > after ? ["not seen at the end: {}", left - after] : ["not seen: {} of the padding", left];
     if (outputSize(sizes, w.ceil) > outputSize(sizes)) {
       [what, pixels] = ["the last window hangs over by {}", w.stride[axis] - left];
     }
@@ -99,19 +111,24 @@ function moved(op, w, [, H, W]) {
     const span = [0, 1].map((a) => w.dilation[a] * (w.size[a] - 1) + 1);
     const [size, , stride, before, after] = sizes[axis];
     const needed = [0, 1].map((a) => Math.max(span[a] - w.padding[2 * a] - w.padding[2 * a + 1], 1));
-    throw new Misfit("window",
+    throw new Misfit(
+      "window",
       `${op}: a ${w.size.join("x")} window does not fit a ${H}x${W} map: ` +
-      `${outputFormula([size, span[axis], stride, before, after, 1])}; the map needs to be at least ` +
-      `${needed.join("x")}: give a larger input, a smaller window or more padding`);
+        `${outputFormula([size, span[axis], stride, before, after, 1])}; the map needs to be at least ` +
+        `${needed.join("x")}: give a larger input, a smaller window or more padding`,
+    );
   }
   return places;
 }
 
 /** Start and end of the windows of an adaptive pool. */
-const bins = (size, places) => Array.from({ length: places }, (_, place) =>
-  [Math.floor((place * size) / places), Math.ceil(((place + 1) * size) / places)]);
+const bins = (size, places) =>
+  Array.from({ length: places }, (_, place) => [
+    Math.floor((place * size) / places),
+    Math.ceil(((place + 1) * size) / places),
+  ]);
 
-// Receptive fields: of each axis its size, the jump between neighbours and the centre of the first one, in input pixels.
+// Receptive fields: of each axis the size, the jump between neighbours and the centre of the first, in input pixels.
 
 function through({ size, jump, start }, window, stride = 1, before = 0, dilation = 1) {
   const reach = dilation * (window - 1);
@@ -128,9 +145,11 @@ function joined(a, b) {
 function seen(row, sources) {
   let { field, extent } = sources[0];
   for (const other of sources.slice(1)) {
-    if (JSON.stringify(other.field) !== JSON.stringify(field)) field = field.map((axis, place) => joined(axis, other.field[place]));
+    if (JSON.stringify(other.field) !== JSON.stringify(field))
+      field = field.map((axis, place) => joined(axis, other.field[place]));
   }
-  const [x] = row.inputs, y = row.output;
+  const [x] = row.inputs,
+    y = row.output;
   if (y.length === 3 && x.length === 3) {
     const w = row.window;
     if (w) field = field.map((axis, p) => through(axis, w.size[p], w.stride[p], w.padding[2 * p], w.dilation[p]));
@@ -146,6 +165,11 @@ function seen(row, sources) {
 
 /** Behind windows that differ in size: the largest one, and the average jump. */
 function throughBins(axis, size, places) {
-  const windows = bins(size, places), longest = Math.max(...windows.map(([start, end]) => end - start));
-  return { size: through(axis, longest).size, jump: axis.jump * (size / places), start: through(axis, windows[0][1]).start };
+  const windows = bins(size, places),
+    longest = Math.max(...windows.map(([start, end]) => end - start));
+  return {
+    size: through(axis, longest).size,
+    jump: axis.jump * (size / places),
+    start: through(axis, windows[0][1]).start,
+  };
 }

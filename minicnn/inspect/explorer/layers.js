@@ -3,10 +3,13 @@
 
 function atLeast(kind, a, least, names) {
   for (const name of names) {
-    const value = a[name], several = Array.isArray(value);
+    const value = a[name],
+      several = Array.isArray(value);
     const [smallest, largest] = several ? [Math.min(...value), Math.max(...value)] : [value, value];
-    const shown = several ? tuple(value) : value, integer = several ? "" : "an integer of ";
-    if (smallest < least) throw new Misfit("argument", `${kind}: ${name} is ${shown}: it must be ${integer}at least ${least}`);
+    const shown = several ? tuple(value) : value,
+      integer = several ? "" : "an integer of ";
+    if (smallest < least)
+      throw new Misfit("argument", `${kind}: ${name} is ${shown}: it must be ${integer}at least ${least}`);
     if (largest > LONGEST) throw new Misfit("argument", `${kind}: ${name} is ${shown}: it must be at most ${LONGEST}`);
   }
 }
@@ -19,16 +22,25 @@ const activation = { ...stays, inPlace: true };
 const unmoving = { padding: [0, 0, 0, 0], dilation: [1, 1], ceil: false };
 
 function pooling(op, kind) {
-  const window = (a) =>
-    ({ size: a.kernel_size, stride: a.stride, padding: a.padding, dilation: [1, 1], ceil: a.ceil_mode });
+  const window = (a) => ({
+    size: a.kernel_size,
+    stride: a.stride,
+    padding: a.padding,
+    dilation: [1, 1],
+    ceil: a.ceil_mode,
+  });
   return {
     check(a) {
       atLeast(kind, a, 1, ["kernel_size", "stride"]);
       atLeast(kind, a, 0, ["padding"]);
-      const [R, S] = a.kernel_size, [top, bottom, left, right] = a.padding;
+      const [R, S] = a.kernel_size,
+        [top, bottom, left, right] = a.padding;
       if (Math.max(top, bottom) > Math.floor(R / 2) || Math.max(left, right) > Math.floor(S / 2)) {
-        throw new Misfit("argument", `${kind}: padding is ${tuple(a.padding)}: it may be at most half the ${R}x${S} ` +
-          "window, or a window could see nothing but padding");
+        throw new Misfit(
+          "argument",
+          `${kind}: padding is ${tuple(a.padding)}: it may be at most half the ${R}x${S} ` +
+            "window, or a window could see nothing but padding",
+        );
       }
     },
     window,
@@ -41,24 +53,37 @@ const KINDS = {
     check(a) {
       atLeast("Conv2d", a, 1, ["in_channels", "out_channels", "kernel_size", "stride", "dilation", "groups"]);
       if (a.in_channels % a.groups || a.out_channels % a.groups) {
-        throw new Misfit("argument", `Conv2d: groups is ${a.groups}: it must divide in_channels=${a.in_channels} and ` +
-          `out_channels=${a.out_channels}`);
+        throw new Misfit(
+          "argument",
+          `Conv2d: groups is ${a.groups}: it must divide in_channels=${a.in_channels} and ` +
+            `out_channels=${a.out_channels}`,
+        );
       }
       atLeast("Conv2d", a, 0, ["padding"]);
     },
     window: (a) => ({ size: a.kernel_size, stride: a.stride, padding: a.padding, dilation: a.dilation, ceil: false }),
     output(a, [x]) {
-      const C = x[0], K = a.out_channels, G = a.groups;
+      const C = x[0],
+        K = a.out_channels,
+        G = a.groups;
       const depthwise = G === a.in_channels && G === K;
       const follows = depthwise ? { in_channels: C, out_channels: C, groups: C } : { in_channels: C };
       const remedy = a.connections || (C % G && !depthwise) ? null : follows;
       if (C % G || K % G) {
-        throw new Misfit("shape", `conv2d: groups is ${G}: it must divide the ${C} input channels and the ${K} filters`, remedy);
+        throw new Misfit(
+          "shape",
+          `conv2d: groups is ${G}: it must divide the ${C} input channels and the ${K} filters`,
+          remedy,
+        );
       }
       if (C !== a.in_channels) {
-        throw new Misfit("shape", `conv2d: x has ${C} channels but weight ` +
-          `${tuple([K, a.in_channels / G, ...a.kernel_size])} with groups=${G} takes ${a.in_channels}: the channel counts ` +
-          "must agree", remedy);
+        throw new Misfit(
+          "shape",
+          `conv2d: x has ${C} channels but weight ` +
+            `${tuple([K, a.in_channels / G, ...a.kernel_size])} with groups=${G} takes ${a.in_channels}: ` +
+            "the channel counts must agree",
+          remedy,
+        );
       }
       return [K, ...moved("conv2d", this.window(a), x)];
     },
@@ -106,11 +131,14 @@ const KINDS = {
     output: (a, [x]) => [x[0], ...a.output_size],
     sizeFormula(a, [x]) {
       if (this.window(a, x)) return windowFormula(this.window(a, x), x);
-      return by([0, 1].map((axis) => {
-        const size = x[1 + axis], places = a.output_size[axis];
-        const lengths = unique(bins(size, places).map(([start, end]) => end - start)).sort((p, q) => p - q);
-        return `${places} windows of ${lengths.join(" or ")} over ${size}`;
-      }));
+      return by(
+        [0, 1].map((axis) => {
+          const size = x[1 + axis],
+            places = a.output_size[axis];
+          const lengths = unique(bins(size, places).map(([start, end]) => end - start)).sort((p, q) => p - q);
+          return `${places} windows of ${lengths.join(" or ")} over ${size}`;
+        }),
+      );
     },
   },
   Linear: {
@@ -118,14 +146,19 @@ const KINDS = {
     output(a, [x]) {
       const features = x[x.length - 1];
       if (features !== a.in_features) {
-        throw new Misfit("shape", `linear: x has shape ${batched(x)} and weight ${tuple([a.out_features, a.in_features])}: ` +
-          `the last size of x must be ${a.in_features}: give the layer in_features=${features}, or a map of another size`,
-        { in_features: features });
+        throw new Misfit(
+          "shape",
+          `linear: x has shape ${batched(x)} and weight ${tuple([a.out_features, a.in_features])}: ` +
+            `the last size of x must be ${a.in_features}: give the layer in_features=${features}, ` +
+            "or a map of another size",
+          { in_features: features },
+        );
       }
       return [a.out_features];
     },
     parameters: (a) => (a.in_features + a.bias) * a.out_features,
-    parameterFormula: (a) => (a.bias ? `(${a.in_features} + 1)*${a.out_features}` : `${a.in_features}*${a.out_features}`),
+    parameterFormula: (a) =>
+      a.bias ? `(${a.in_features} + 1)*${a.out_features}` : `${a.in_features}*${a.out_features}`,
     gemm: (a) => [1, a.out_features, a.in_features, 1],
     macsFormula: (a) => `${a.out_features} * ${a.in_features}`,
   },
@@ -143,8 +176,12 @@ const KINDS = {
     check: (a) => atLeast("BatchNorm2d", a, 1, ["num_features"]),
     output(a, [x]) {
       if (x[0] !== a.num_features) {
-        throw new Misfit("shape", `batch_norm: ${a.affine ? "scale" : "running_mean"} has shape ${tuple([a.num_features])}: ` +
-          `it must be ${tuple([x[0]])}, one for each channel of x ${batched(x)}`, { num_features: x[0] });
+        throw new Misfit(
+          "shape",
+          `batch_norm: ${a.affine ? "scale" : "running_mean"} has shape ${tuple([a.num_features])}: ` +
+            `it must be ${tuple([x[0]])}, one for each channel of x ${batched(x)}`,
+          { num_features: x[0] },
+        );
       }
       return x;
     },
@@ -159,7 +196,10 @@ const KINDS = {
   Add: {
     output(a, inputs) {
       if (!inputs.every((shape) => same(shape, inputs[0]))) {
-        throw new Misfit("shape", `the inputs have shapes ${inputs.map(batched).join(", ")}: all must be equal to be added`);
+        throw new Misfit(
+          "shape",
+          `the inputs have shapes ${inputs.map(batched).join(", ")}: all must be equal to be added`,
+        );
       }
       return inputs[0];
     },
@@ -171,7 +211,10 @@ const KINDS = {
   Cat: {
     output(a, inputs) {
       if (!inputs.every((shape) => same(shape.slice(1), inputs[0].slice(1)))) {
-        throw new Misfit("shape", `cat: shapes ${inputs.map(batched).join(", ")} along axis 1: all other sizes must agree`);
+        throw new Misfit(
+          "shape",
+          `cat: shapes ${inputs.map(batched).join(", ")} along axis 1: all other sizes must agree`,
+        );
       }
       return [inputs.reduce((sum, shape) => sum + shape[0], 0), ...inputs[0].slice(1)];
     },
@@ -182,7 +225,10 @@ const KINDS = {
     window: (a) => (a.stride > 1 ? { size: [1, 1], stride: [a.stride, a.stride], ...unmoving } : null),
     output(a, [x]) {
       if (x[0] > a.channels) {
-        throw new Misfit("shape", `x has shape ${batched(x)}: it must be (N, C, H, W) with at most ${a.channels} channels`);
+        throw new Misfit(
+          "shape",
+          `x has shape ${batched(x)}: it must be (N, C, H, W) with at most ${a.channels} channels`,
+        );
       }
       return [a.channels, ...x.slice(1).map((size) => Math.ceil(size / a.stride))];
     },
@@ -196,6 +242,10 @@ const KINDS = {
     output: (a, [x]) => [product(x)],
     sizeFormula: (a, [x], y) => `${x.join("*")} = ${count(y[0])}`,
   },
-  ReLU: activation, Dropout: activation, Identity: activation, Tanh: stays, ScaledTanh: stays,
+  ReLU: activation,
+  Dropout: activation,
+  Identity: activation,
+  Tanh: stays,
+  ScaledTanh: stays,
 };
 KINDS.GlobalAvgPool2d = { ...KINDS.AdaptiveAvgPool2d, check: null };

@@ -8,17 +8,30 @@
  * failure: {layer, kind, message, remedy}.
  */
 function compute(network, input, edits = {}, adapt = false) {
-  const result = { rows: [], failure: null, edits: { ...edits }, parameters: 0, macs: 0, neurons: 0, bytes: 4 * product(input) };
-  const views = [], start = { size: 1, jump: 1, start: 0.5 }, origin = { field: [start, start], extent: input.slice(1) };
+  const result = {
+    rows: [],
+    failure: null,
+    edits: { ...edits },
+    parameters: 0,
+    macs: 0,
+    neurons: 0,
+    bytes: 4 * product(input),
+  };
+  const views = [],
+    start = { size: 1, jump: 1, start: 0.5 },
+    origin = { field: [start, start], extent: input.slice(1) };
   let layer = 0;
   try {
-    for (layer = 0; layer < network.layers.length; layer++) { // made first, as in Python, then run
+    for (layer = 0; layer < network.layers.length; layer++) {
+      // made first, as in Python, then run
       if (edits[layer]) KINDS[network.layers[layer].kind].check?.({ ...network.layers[layer].args, ...edits[layer] });
     }
     for (layer = 0; layer < network.layers.length; layer++) {
-      const { kind, args: made, path, sources } = network.layers[layer], about = KINDS[kind];
+      const { kind, args: made, path, sources } = network.layers[layer],
+        about = KINDS[kind];
       const inputs = sources.map((source) => (source < 0 ? input : result.rows[source].output));
-      let args = edits[layer] ? { ...made, ...edits[layer] } : made, output;
+      let args = edits[layer] ? { ...made, ...edits[layer] } : made,
+        output;
       try {
         output = about.output(args, inputs);
       } catch (error) {
@@ -29,7 +42,11 @@ function compute(network, input, edits = {}, adapt = false) {
       }
       const row = { layer, path, kind, args, inputs, output };
       row.window = inputs[0].length === 3 && about.window ? about.window(args, inputs[0]) : null;
-      row.sizeFormula = about.sizeFormula ? about.sizeFormula(args, inputs, output) : row.window ? windowFormula(row.window, inputs[0]) : "";
+      row.sizeFormula = about.sizeFormula
+        ? about.sizeFormula(args, inputs, output)
+        : row.window
+          ? windowFormula(row.window, inputs[0])
+          : "";
       row.sizeNote = row.window ? windowRounding(row.window, inputs[0]) : "";
       row.parameters = about.parameters ? about.parameters(args) : 0;
       row.parameterFormula = row.parameters ? `${about.parameterFormula(args)} = ${count(row.parameters)}` : "";
@@ -38,7 +55,10 @@ function compute(network, input, edits = {}, adapt = false) {
       row.macsFormula = row.macs ? `${about.macsFormula(args, inputs[0], output)} = ${count(row.macs)}` : "";
       row.neurons = row.macs ? product(output) : 0;
       row.bytes = about.inPlace ? 0 : 4 * product(output);
-      views[layer] = seen(row, sources.map((source) => (source < 0 ? origin : views[source])));
+      views[layer] = seen(
+        row,
+        sources.map((source) => (source < 0 ? origin : views[source])),
+      );
       row.field = views[layer].field;
       result.rows.push(row);
       for (const sum of ["parameters", "macs", "neurons", "bytes"]) result[sum] += row[sum];
@@ -55,7 +75,8 @@ const LARGEST = 4096;
 /** Side of the smallest square input that the network takes, or null. */
 function smallestInput(network, channels, edits, adapt) {
   const outcome = (size) => compute(network, [channels, size, size], edits, adapt).failure?.kind ?? "right";
-  let low = 0, high = 1; // low is too small, high is not
+  let low = 0,
+    high = 1; // low is too small, high is not
   while (outcome(high) === "window") {
     [low, high] = [high, 2 * high];
     if (high > LARGEST) return null;
@@ -73,14 +94,20 @@ function advice(network, input, edits, failure, adapt = false) {
   if (failure.kind === "argument") return "";
   const smallest = failure.kind === "window" ? smallestInput(network, input[0], edits, adapt) : null;
   if (smallest) return `the network needs an input of at least ${smallest}x${smallest}`;
-  return same(input, network.input) ? "" : `${network.name} as it was created takes inputs of ${network.input.join("x")}`;
+  return same(input, network.input)
+    ? ""
+    : `${network.name} as it was created takes inputs of ${network.input.join("x")}`;
 }
 
-/** The networks of the page's data with what they share put back: arguments, and that a layer reads the one before it. */
+/** The networks of the page's data, with what they leave out put back: a layer's arguments and what it reads. */
 function unpacked(data) {
   return data.networks.map((network) => ({
     ...network,
-    layers: network.layers.map(([path, made, sources], place) =>
-      ({ path, kind: data.made[made][0], args: data.made[made][1], sources: sources || [place - 1] })),
+    layers: network.layers.map(([path, made, sources], place) => ({
+      path,
+      kind: data.made[made][0],
+      args: data.made[made][1],
+      sources: sources || [place - 1],
+    })),
   }));
 }
