@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
+from test_zoo import loss_of
 
 import minicnn
 from minicnn import Tensor, backends, data, models, ops, optim, selftest, training
@@ -27,33 +30,35 @@ def test_selftest(name, check):
     check()
 
 
-def _loss(model, images, labels):
-    outputs = model(images)
-    logits, *others = outputs if isinstance(outputs, tuple) else (outputs,)
-    loss = ops.cross_entropy(logits, labels)
-    for other in others:
-        loss = loss + ops.cross_entropy(other, labels)
-    return loss
+def one_step(source, images, device, dtype):
+    """The loss of a training step, the gradients and the weights after it, by parameter."""
+    minicnn.manual_seed(0)  # the same dropout everywhere
+    model = copy.deepcopy(source).to(device, dtype)
+    loss = loss_of(model(Tensor(images.astype(dtype), device=device)), np.array([1, 0]))
+    loss.backward()
+    gradients = [p.grad.numpy() for p in model.parameters()]
+    optim.SGD(model.parameters(), lr=0.01, momentum=0.9).step()
+    return loss.item(), gradients, [p.numpy() for p in model.parameters()]
+
+
+def difference(found, exact):
+    """The relative one of lists of arrays, all together."""
+    off = sum(float(np.sum((a - b) ** 2)) for a, b in zip(found, exact, strict=True))
+    return (off / sum(float(np.sum(b**2)) for b in exact)) ** 0.5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", models.names())
 def test_one_training_step(name):
-    """Every network of the zoo: the loss before and after a step on the CPU and on the GPU."""
-    images = np.random.default_rng(0).standard_normal((2, *models.info(name).input_shape)).astype(np.float32)
-    losses = []
-    for device in ("cpu", "cuda"):
-        minicnn.manual_seed(0)
-        model = models.create(name)
-        model.to(device).eval()  # no dropout, and no batch normalisation of two images, which multiplies rounding
-        optimizer = optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-        for _ in range(2):
-            loss = _loss(model, Tensor(images, device=device), np.array([1, 0]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    assert losses[:2] == pytest.approx(losses[2:], rel=1e-3)
+    """Every network of the zoo, in float64, which leaves no room for more than rounding; and the loss in float32."""
+    images = np.random.default_rng(0).standard_normal((2, *models.info(name).input_shape))
+    minicnn.manual_seed(0)
+    source = models.create(name)
+    loss, gradients, weights = one_step(source, images, "cpu", np.float64)
+    found, found_gradients, found_weights = one_step(source, images, "cuda", np.float64)
+    assert np.isfinite(loss) and found == pytest.approx(loss, rel=1e-9)
+    assert difference(found_gradients, gradients) < 1e-7 and difference(found_weights, weights) < 1e-9
+    assert one_step(source, images, "cuda", np.float32)[0] == pytest.approx(loss, rel=1e-2)
 
 
 def test_too_little_memory_is_an_error_and_leaves_the_process_usable():
