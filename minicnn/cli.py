@@ -36,6 +36,9 @@ class _App(typer.Typer):
         except (MinicnnError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
+        except MemoryError as error:  # NumPy's and CuPy's
+            print(f"error: there is no memory for that: use a smaller batch or input: {error}", file=sys.stderr)
+            sys.exit(1)
 
 
 def _flush() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from minicnn import errors, geometry
+from minicnn import Tensor, errors, geometry, layers
 from minicnn.bench import (
     alone,
     calls,
@@ -100,9 +100,10 @@ def test_files(rows, tmp_path):
     path = tmp_path / "a.json"
     whole.save(rows, path)
     assert whole.load(path) == json.loads(json.dumps(rows))
-    path.write_text("{}")
-    with pytest.raises(errors.ArgumentError, match="measure again"):
-        whole.load(path)
+    for text in ("{}", json.dumps({"format": whole.FORMAT})):
+        path.write_text(text)
+        with pytest.raises(errors.ArgumentError, match="measure again"):
+            whole.load(path)
     with pytest.raises(errors.ArgumentError, match="b.json cannot be read: No such file"):
         whole.load(tmp_path / "b.json")
 
@@ -136,13 +137,35 @@ def test_comparison_names_what_fails_its_check_now(rows):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["lenet5", "--plot", "a.banana"], "must end in one of"), (["lenet5", "--plot", "a.png"], "nothing to plot")],
+    [
+        (["lenet5", "--plot", "a.banana"], "must end in one of"),
+        (["lenet5", "--plot", "a.png"], "nothing to plot"),
+        (["lenet5", "--json", "."], "could not be written: it is a folder"),
+        (["conv2d", "--plot", "file/a.png"], "a part of that path is a file"),
+        (["conv2d", "--kernel", "5"], "whose input is --shape"),
+        (["conv2d", "resnet18"], "conv2d is a kernel"),
+        (["inception_v3_aux"], "has auxiliary classifiers, aux:"),
+    ],
 )
-def test_a_plot_that_cannot_be_is_refused_first(options, said, monkeypatch, capsys):
+def test_what_cannot_be_is_refused_first(options, said, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(whole, "run", lambda *_, **__: pytest.fail("it measured"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as left:
         app(["bench", *options])
     assert left.value.code and said in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_pytorchs_twins():
+    torch = pytest.importorskip("torch")
+    from minicnn.bench import twin
+
+    x = np.random.default_rng(0).standard_normal((2, 3, 7, 8), np.float32)
+    layer = layers.Sequential(layers.AdaptiveAvgPool2d((2, 3)))
+    np.testing.assert_allclose(twin.build(layer)(torch.from_numpy(x)), layer(Tensor(x)).numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(errors.ArgumentError, match="PyTorch has no ScaledTanh"):
+        twin.build(layers.Sequential(layers.ScaledTanh()))
 
 
 def test_comparison_on_the_command_line(rows, tmp_path, capsys):
@@ -237,6 +260,15 @@ def test_profile():
     assert [row.kind for row in found.rows][0].startswith("Conv2d") and all(row.backward > 0 for row in found.rows)
     text = [line for line, _ in profile.lines(found, top=2)]
     assert max(map(len, text)) <= 80 and any("other layers" in line for line in text)
+
+
+def test_profile_of_a_network_with_an_auxiliary_classifier():
+    nodes = {
+        "conv": layers.Conv2d(1, 2, 3), "flat": layers.Flatten(), "fc": layers.Linear(8, 5), "aux": (layers.Linear(8, 5), "flat"),
+    }  # fmt: skip
+    model = layers.Graph(nodes, outputs="fc", training_outputs="aux")
+    found = profile.profile(model, 2, 1, (1, 4, 4))
+    assert {row.path for row in found.rows if row.backward} == set(nodes)
 
 
 def test_the_error_of_a_sum_in_a_row():

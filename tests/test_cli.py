@@ -92,6 +92,7 @@ def test_summary(cli):
         (["train", "--data-dir", "/nonexistent"], 1, "no such file or folder"),
         (["train", "--epochs", "0"], 2, "epochs"),
         (["predict", "/nonexistent", "x.png"], 1, "there is no such file"),
+        (["profile", "lenet5", "--batch", "99999999999999"], 1, "there is no memory"),
         (["fly"], 2, "fly"),
     ],
 )
@@ -102,6 +103,12 @@ def test_errors_are_one_line_and_a_status(cli, arguments, status, words, tmp_pat
     assert code == status and words in err + out and "Traceback" not in err
     if status == 1:
         assert err.startswith("error: ") or "\nerror: " in err
+
+
+@pytest.mark.skipif("cuda" in minicnn.backends.available(), reason="needs a machine without a GPU")
+def test_a_missing_gpu_is_said_before_data_are_looked_for(cli):
+    status, out, err = cli("train", "--device", "cuda", "--data-dir", "/nonexistent")
+    assert status == 1 and err.startswith("error: backend cuda: ") and err.count("\n") == 1 and not out
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")

@@ -8,6 +8,8 @@ import typer
 
 from ..arguments import DEVICES, network, one_of
 from ..arguments import shape as image
+from ..errors import check
+from ..io.files import check_writable
 
 
 def bench(
@@ -73,6 +75,10 @@ def bench(
     get(one_of(DEVICES, device, "--device"))  # says at once what is missing
     options = select(things or [], full, only or [], rounds, precision or [], device)
     options.batch = batch
+    check(
+        shape is not None or (filters, kernel, stride, padding, dilation, groups) == (64, 3, 1, None, 1, 1),
+        "bench: filters, kernel, stride, padding, dilation and groups describe a convolution whose input is --shape: give it too",
+    )
     if shape is not None:
         images = batch or (128 if device == "cuda" else 16)
         options.cases = kernels.at_shape(
@@ -80,6 +86,8 @@ def bench(
         )
     if plot is not None:
         check_plot(plot, options.parts)
+    for path in filter(None, (json, plot)):
+        check_writable(path)
     if "kernels" in options.parts and device == "cpu":
         kernels.build(print)
     result = measure(options, keep=lambda part: None if json is None else save(part, json))

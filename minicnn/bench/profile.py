@@ -125,7 +125,11 @@ def profile(
     model.train()
 
     def step() -> None:
-        loss = ops.cross_entropy(model(images), labels)
+        answers = model(images)
+        logits, *auxiliary = answers if isinstance(answers, tuple) else (answers,)
+        loss = ops.cross_entropy(logits, labels)
+        for others in auxiliary:
+            loss = loss + ops.cross_entropy(others, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -83,11 +83,22 @@ def select(
     if things and all(kernels.known(thing) for thing in things):
         options = replace(options, parts=("limits", "kernels"), cases=chain(*map(kernels.cases, things)))
     elif things:
-        names = [models.info(name).name for name in things]
+        names = [_network(name) for name in things]
         options = replace(options, parts=("limits", "steps"), networks=names, convolutions=None)
     if only:
         options = replace(options, parts=tuple(only))
     return replace(options, rounds=rounds or options.rounds, precisions=precisions or None)
+
+
+def _network(name: str) -> str:
+    """The full name of a network that can be measured. Raises ArgumentError."""
+    check(not kernels.known(name), f"bench: {name} is a kernel: give kernels alone, or networks alone")
+    model: Any = models.create(name, device="meta")
+    check(
+        len(model.outputs) == 1,
+        f"bench: {name} has auxiliary classifiers, {', '.join(model.outputs[1:])}: measure it without them, or with minicnn profile",
+    )
+    return models.info(name).name
 
 
 def run(
@@ -157,7 +168,7 @@ def load(path: Path) -> dict[str, Any]:
     except ValueError:
         result = None
     check(
-        isinstance(result, dict) and result.get("format") == FORMAT,
+        isinstance(result, dict) and result.get("format") == FORMAT and {"machine", "limits", "rows"} <= result.keys(),
         f"bench: {path} is not what --json wrote in this version: measure again",
     )
     return result

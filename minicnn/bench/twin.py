@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..errors import ArgumentError
 from ..layers.containers import Container
 
 
@@ -94,10 +95,14 @@ def twin(layer: Any) -> nn.Module:
     if kind == "Dropout":
         return nn.Dropout(layer.p)
     makers: dict[str, Any] = {
-        "GlobalAvgPool2d": lambda: nn.AdaptiveAvgPool2d(1), "Cat": Join, "Add": Sum, "PadShortcut": lambda: Pad(layer)
+        "GlobalAvgPool2d": lambda: nn.AdaptiveAvgPool2d(1), "Cat": Join, "Add": Sum, "PadShortcut": lambda: Pad(layer),
+        "AdaptiveAvgPool2d": lambda: nn.AdaptiveAvgPool2d(layer.output_size),
     }  # fmt: skip
     make = makers.get(kind, getattr(nn, kind, None))
-    assert make is not None, f"{kind} has no twin in PyTorch"
+    if make is None:
+        raise ArgumentError(
+            f"bench: PyTorch has no {kind} to measure beside: minicnn profile times such a network alone"
+        )
     return make()
 
 

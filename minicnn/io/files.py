@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,17 @@ def replacing(path: str | Path, previous: str | Path | None = None) -> Iterator[
     """
     with unwritable_as_error(Path(path)), whole(path, previous) as part:
         yield part
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise CheckpointError where no file can be written at `path`: before what it is to hold is worked out."""
+    path = Path(path)
+    with unwritable_as_error(path):
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
 
 
 @contextlib.contextmanager

@@ -82,6 +82,8 @@ def run(job: Job, command: str | None = None, say: Callable[[str], None] = print
     Raises MinicnnError, and KeyboardInterrupt after Ctrl-C, when everything is saved.
     """
     check(job.device in ("cpu", "cuda"), f"device is {job.device!r}: it must be cpu or cuda")
+    if job.device == "cuda":
+        backends.get("cuda")  # which says what is missing, before data are looked for
     for name in ("batch_size", "epochs", "sample_epochs"):
         check(getattr(job, name) >= 1, f"{name} is {getattr(job, name)!r}: it must be at least 1")
     check(
