@@ -196,6 +196,20 @@ def test_an_error_comes_out_with_its_traceback(prefetch):
     assert broken.state_dict()["batch"] == 2
 
 
+@pytest.mark.parametrize(
+    ("transform", "said"),
+    [
+        (lambda images, draw: None, "gave NoneType for 8 images"),
+        (lambda images, draw: list(images), "gave list for 8"),
+        (lambda images, draw: images[:3], r"gave \(3, 3, 6, 6\) for 8"),
+        (lambda images, draw: np.float32(1), r"gave \(\) for 8"),
+    ],
+)
+def test_a_transform_that_gives_no_images(transform, said):
+    with pytest.raises(ArgumentError, match=said):
+        next(iter(data.Loader(DATASET, 8, transform)))
+
+
 @pytest.mark.parametrize("leave", ["break", "close", "error", "forget"])
 def test_leaving_early_ends_the_thread_promptly(leave):
     one, start = loader(batch_size=2, prefetch=3), time.monotonic()

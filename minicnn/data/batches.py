@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import backends
+from ..errors import check
 from .colour import Normalize, ToFloat
 from .draw import Draw
 from .transforms import Compose, RandomCrop, RandomHorizontalFlip, Transform
@@ -27,7 +28,12 @@ class OnCpu:
     def begin(self, images: np.ndarray, draw: Draw) -> Any:
         """images: uint8 (N, C, H, W) as the dataset has them. Returns what `end` takes."""
         if self.transform is not None:
-            images = self.transform(images, draw)
+            count, images = len(images), self.transform(images, draw)
+            check(
+                isinstance(images, np.ndarray) and images.shape[:1] == (count,),
+                f"Loader: transform gave {getattr(images, 'shape', type(images).__name__)} for {count} images: it must return an "
+                "array of as many",
+            )
         return images if images.dtype == np.float32 else ToFloat()(images)
 
     def end(self, begun: Any) -> Any:
