@@ -78,7 +78,7 @@ def _main(
 def info(
     name: Annotated[str | None, typer.Argument(help="A network of the zoo: its paper, counts, notes, options.")] = None,
 ) -> None:
-    """What computes here, and how to get what is missing; or the facts about a network."""
+    """What computes here, and what is missing; or a network's facts."""
     if name is not None:
         from . import models
 
@@ -229,7 +229,7 @@ def summary(
     ] = None,
     formulas: Annotated[bool, typer.Option(help="Show the arithmetic below each layer.")] = True,
 ) -> None:
-    """The layers of a network: sizes, parameters, multiply-adds, receptive fields."""
+    """The layers of a network, with the arithmetic. Sizes, parameters, multiply-adds, receptive fields."""
     from .inspect import summary as summarise
 
     method = _format(format, ("text", "markdown", "latex", "html", "json"))
@@ -256,7 +256,7 @@ def compare(
     channels: Annotated[int | None, typer.Option(help="C of the modules; default: the lectures'.", min=1)] = None,
     format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
 ) -> None:
-    """Networks, modules or layers side by side: parameters, multiply-adds, memory, depth, receptive field."""
+    """Networks, modules or layers side by side. Parameters, multiply-adds, memory, depth, receptive field."""
     from .inspect import compare as comparison
     from .inspect.modules import listing
 
@@ -276,7 +276,7 @@ def slides(
     wrong: Annotated[bool, typer.Option("--wrong", help="Only what is wrong.")] = False,
     format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
 ) -> None:
-    """Every number that the lecture slides state, beside what the code computes, with a verdict.
+    """Every number on the lecture slides, beside the computed one. With a verdict.
 
     \b
     agrees    equal
@@ -307,7 +307,7 @@ def draw(
         list[str] | None, typer.Option(help="With field or growth: a layer to show; may be repeated.")
     ] = None,
 ) -> None:
-    """Draw a network: a diagram (SVG), receptive fields (SVG, growth moves), or memory and parameters by layer (PNG, SVG or PDF)."""
+    """Draw a network, its receptive fields or its memory. The first two as SVG (growth moves), memory by layer as PNG, SVG or PDF."""
     from . import inspect
 
     kinds = ("diagram", "field", "growth", "memory")
@@ -336,7 +336,7 @@ def plot(
         Path | None, typer.Option("--out", "-o", help="The file: .png, .svg or .pdf; default: WHAT.png, here.")
     ] = None,
 ) -> None:
-    """Plot the error rates that the lecture decks state beside what the library counts."""
+    """Plot the lectures' error rates. Beside them stands what the library counts."""
     from . import inspect
 
     figures = {
@@ -388,7 +388,7 @@ def predict(
 
 @app.command()
 def selftest(device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu") -> None:
-    """Check that a device computes what it should: operations, gradients, training steps. Takes seconds."""
+    """Check that a device computes what it should. Operations, gradients, training steps; it takes seconds."""
     from . import selftest as tests
 
     if tests.run(one_of(DEVICES, device, "--device")):

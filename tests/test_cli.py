@@ -48,7 +48,8 @@ def trained(tmp_path_factory):
 
 def test_version_and_help(cli):
     assert cli("--version") == (0, f"minicnn {minicnn.__version__}\n", "")
-    for command in ("train", "summary", "predict", "info"):
+    assert "..." not in cli("--help")[1].partition("Commands:")[2]  # no command's line is cut off
+    for command in ("train", "summary", "predict", "info", "bench", "profile"):
         status, out, _ = cli(command, "--help")
         assert status == 0 and all(len(line) <= 80 for line in out.splitlines())
 

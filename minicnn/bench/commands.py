@@ -51,7 +51,7 @@ def bench(
         tuple[Path, Path] | None, typer.Option(metavar="OLD NEW", help="Measure nothing: say what got slower.")
     ] = None,
 ) -> None:
-    """How fast this machine or its GPU computes, beside its own limits and, where it is installed, PyTorch.
+    """How fast this machine or its GPU computes. Beside it stand its own limits and, where it is installed, PyTorch.
 
     Results are checked before anything is timed; the candidates take turns, and medians are shown. `minicnn bench conv2d
     --shape 64x56x56 --filters 64 --kernel 3` is the loop in which one writes a kernel: in a checkout it builds first.
@@ -115,7 +115,7 @@ def profile(
     input: Annotated[str | None, typer.Option(help="Another input shape, as CxHxW: 3x224x224.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Where a training step's time goes: each layer, forward and backward, with its share and GFLOP/s."""
+    """Where a training step's time goes. Each layer, forward and backward, with its share and GFLOP/s."""
     from .device import get
     from .profile import profile as measure
     from .profile import show
