@@ -27,11 +27,11 @@ def shape(input: str | None, option: str = "--input") -> tuple[int, int, int] | 
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-def network(name: str, input: str | None) -> tuple[Any, tuple[int, int, int] | None]:
-    """What a command is about: the name of a network or the network of a .prototxt file, and --input as a shape."""
+def network(name: str, input: str | None, device: str = "meta") -> tuple[Any, tuple[int, int, int] | None]:
+    """What a command is about: the name of a network or the network of a .prototxt file, on a device, and --input as a shape."""
     size = shape(input)
     if not name.endswith(".prototxt"):
         return name, size
     from .io import load_prototxt
 
-    return load_prototxt(Path(name), input_shape=size, device="meta"), size
+    return load_prototxt(Path(name), input_shape=size, device=device), size

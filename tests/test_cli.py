@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from caffe_texts import conv, data, linear
 
 import minicnn
 from minicnn.cli import app
@@ -73,6 +74,12 @@ def test_summary(cli):
     assert out == minicnn.summary("googlenet", depth=1).to_text(100, formulas=False) + "\n"
     status, out, err = cli("summary", "alexnet_cifar", "--input", "3x40x40")
     assert status == 1 and "the last size of x must be 1536" in err
+
+
+def test_profile_of_a_caffe_network(cli, tmp_path):
+    (tmp_path / "a.prototxt").write_text(data(1, 8, 8) + conv("conv1", "data", 4, 3) + linear("fc", "conv1", 5))
+    status, out, err = cli("profile", tmp_path / "a.prototxt", "--batch", "2", "--rounds", "1")
+    assert status == 0 and "a training step of 2 images" in out and "conv1 " in out, err
 
 
 @pytest.mark.parametrize(

@@ -120,5 +120,5 @@ def profile(
     from .profile import profile as measure
     from .profile import show
 
-    model, size = network(name, input)
+    model, size = network(name, input, "cpu")
     show(measure(model, batch, rounds, size, get(one_of(DEVICES, device, "--device"))), top)

@@ -103,7 +103,7 @@ def profile(
         input_shape = input_shape or models.info(model_or_name).input_shape
         model: Any = model_of(model_or_name)
     else:
-        model, batch = model_or_name.to("cpu"), batch or 1  # from meta
+        model, batch = model_or_name, batch or 1
     model.to(on.name)
     check(
         isinstance(model, Container),
