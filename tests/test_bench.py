@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -141,6 +142,7 @@ def test_comparison_names_what_fails_its_check_now(rows):
         (["lenet5", "--plot", "a.banana"], "must end in one of"),
         (["lenet5", "--plot", "a.png"], "nothing to plot"),
         (["lenet5", "--json", "."], "could not be written: it is a folder"),
+        (["lenet5", "--json", os.devnull], "could not be written: it is a folder or a device"),
         (["conv2d", "--plot", "file/a.png"], "a part of that path is a file"),
         (["conv2d", "--kernel", "5"], "whose input is --shape"),
         (["conv2d", "resnet18"], "conv2d is a kernel"),
@@ -226,6 +228,11 @@ def test_steps_notice_a_wrong_gradient(monkeypatch):
 def test_memory_and_faults_of_this_process():
     assert math.isnan(alone.high_water()) or alone.high_water() > 1
     assert math.isnan(alone.faults()) or alone.faults() > 0
+
+
+def test_a_process_that_ends_early_has_no_memory():
+    found = alone.measure("no such network", "minicnn", 1, "train", "highest")
+    assert found.keys() == {"memory", "faults"} and all(map(math.isnan, found.values()))
 
 
 def test_calls():

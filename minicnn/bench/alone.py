@@ -17,9 +17,12 @@ WARM, STEADY = 2, 2
 
 
 def measure(name: str, who: str, batch: int, what: str, precision: str) -> dict[str, Any]:
-    """MiB at the peak and page faults per step of a contestant that trains or infers; nan where the system does not say."""
+    """MiB at the peak and page faults per step of a contestant that trains or infers; nan where the system does not say, or where
+    the process ended early."""
     line = [sys.executable, "-m", __name__, name, who, str(batch), what, precision]
-    return json.loads(subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+    # In a session of its own Ctrl-C does not reach it: it ends with its parent, without a traceback.
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    return {"memory": math.nan, "faults": math.nan} if done.returncode else json.loads(done.stdout.splitlines()[-1])
 
 
 def high_water() -> float:

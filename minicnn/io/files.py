@@ -27,8 +27,8 @@ def check_writable(path: str | Path) -> None:
     """Raise CheckpointError where no file can be written at `path`: before what it is to hold is worked out."""
     path = Path(path)
     with unwritable_as_error(path):
-        if path.is_dir():
-            raise IsADirectoryError("it is a folder")
+        if path.exists() and not path.is_file():
+            raise OSError("it is a folder or a device, no ordinary file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
