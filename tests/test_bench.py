@@ -1,6 +1,7 @@
 """The benchmark on tiny shapes: rows, files, comparisons. Times are not judged. PyTorch is hidden."""
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -186,6 +187,17 @@ def test_roofline(rows):
     assert any("100 GFLOP/s" in text.get_text() for text in figure.axes[0].texts)
     with pytest.raises(errors.ArgumentError, match="nothing to plot"):
         plot.roofline({**rows, "rows": []})
+
+
+def test_the_rooflines_words_stand_apart(rows):
+    times = {"seconds": 7e-3, "best_torch": "torch", "times": {"torch": [36e-3]}}
+    row = {**rows["rows"][0], "flops": 36e6, "bytes": 1e6, **times}
+    levels = [{**row, "precision": level} for level in ("highest", "high", "medium")]
+    figure = plot.roofline({**rows, "limits": {"fma_f32": 120.0, "copy": 22.0}, "rows": levels})
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    boxes = [each.get_window_extent() for each in (axes.get_legend(), *axes.texts)]
+    assert len(boxes) == 3 and not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 @pytest.mark.skipif("c" not in machine.backends.available(), reason="needs the C kernels")

@@ -66,10 +66,10 @@ def roofline(result: dict[str, Any]) -> Any:
                 ha="right", va="bottom", fontsize=12, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
             )  # fmt: skip
     if "copy" in limits and "fma_f32" in limits:
-        at = ridge / 2
+        at = ends[0] * 1.2  # left of most points, and below the line: above it is the legend
         axes.annotate(
-            f"memory: {limits['copy']:.0f} GB/s", (at, at * limits["copy"]), (-8, 4), textcoords="offset points",
-            ha="right", va="bottom", fontsize=12,
+            f"memory: {limits['copy']:.0f} GB/s", (at, at * limits["copy"]), (8, -4), textcoords="offset points",
+            ha="left", va="top", fontsize=12, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlim=ends)
     axes.set_xlabel("operations for each byte that must be read or written", fontsize=13)
