@@ -194,8 +194,11 @@ def test_a_patch_makes_the_activation(rng):
 def test_equally_strong_ones_come_in_order():
     model = Sequential(Conv2d(1, 1, 1, bias=False))
     model[0].weight.data = np.ones((1, 1, 1, 1), "float32")
-    found = top_patches(model, np.ones((4, 1, 3, 3), "float32"), "0", 4)
-    assert found.images.tolist() == [[0, 1, 2, 3]] and found.areas[0, :, 0].tolist() == [0, 0, 0, 0]
+    images = np.ones((100, 1, 3, 3), "float32")
+    images[50:60] = 2
+    found = top_patches(model, images, "0", 40)
+    assert found.images.tolist() == [[*range(50, 60), *range(30)]]
+    assert not found.areas[0, :, [0, 2]].any()  # the first place of each
 
 
 def test_fields_larger_than_the_picture_give_all_of_it(rng):

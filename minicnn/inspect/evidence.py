@@ -3,8 +3,8 @@ a layer most.
 
 Plain functions: a model, images as it takes them (float (N, C, H, W), normalised as in training) and arrays back. They
 run the model as in use (`eval`), and leave it, its modes and its gradients as they were. `galleries` draws what they give.
-A "score" is what the network puts out for a class: a logit in all networks of the zoo but a `pattern` that ends in SOFTMAX,
-where it is a probability, and `lenet5_1998` with its codes, where it is minus a squared distance.
+A "score" is what the network puts out for a class: a logit in all networks of the zoo but `lenet5_1998` with its codes, where
+it is minus a squared distance.
 """
 
 from __future__ import annotations

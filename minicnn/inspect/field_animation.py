@@ -49,8 +49,8 @@ def animate_field(
     whole = stack(found, seen, records)
     # A unit of each layer, every one inside what the next one sees: so the fields lie in each other.
     units = [(math.floor(level.unit[0]), math.floor(level.unit[1])) for level in whole]
-    stacks = [whole[:1]] + [stack(found, seen, records[:k], units[k]) for k in range(1, len(whole))]
-    stacks[0] = [whole[0]._replace(first=units[0][0], last=units[0][0])]
+    pixel = whole[0]._replace(first=units[0][0], last=units[0][0])
+    stacks = [[pixel], *[stack(found, seen, records[:k]) for k in range(1, len(whole))]]
     scene = _Scene(whole, units, found.input_shape)
     count = len(whole)
     parts = [Part(scene.still(title), 0, count)]

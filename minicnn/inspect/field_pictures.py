@@ -143,15 +143,12 @@ def way_to(found: Trace, seen: list[FieldPair | None], last: Record) -> list[Rec
     return way[::-1]
 
 
-def stack(
-    found: Trace, seen: list[FieldPair | None], chosen: list[Record], place: tuple[int, int] | None = None
-) -> list[Level]:  # fmt: skip
-    """Rows from the pixels to the last layer chosen. place: its unit, by default the one in the middle."""
+def stack(found: Trace, seen: list[FieldPair | None], chosen: list[Record]) -> list[Level]:
+    """Rows from the pixels to the last layer chosen."""
     top = chosen[-1]
     shown = {record.index for record in chosen}
-    row, column = place or ((top.output[1] - 1) // 2, (top.output[2] - 1) // 2)
-    first = last = row
-    unit = (float(row), float(column))
+    first = last = (top.output[1] - 1) // 2
+    unit = (float(first), float((top.output[2] - 1) // 2))
     levels = []
     for record in reversed(way_to(found, seen, top)):
         pair = seen[record.index]
