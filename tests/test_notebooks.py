@@ -6,6 +6,7 @@ Each notebook runs once, as it is, with the blanks that a student gets; then its
 
 from __future__ import annotations
 
+import ast
 import copy
 import importlib.util
 import json
@@ -52,15 +53,33 @@ def verdicts(cell):
 
 def shown(cell):
     """The outputs of a cell: texts as they are, of anything else (pictures, pages) the kind."""
-    found = []
+    found = [("stream", printed(cell))]
     for output in cell["outputs"]:
-        for kind, content in output.get("data", {}).items():
-            found.append((kind, "".join(content) if kind == "text/plain" else ""))
-    return [("stream", printed(cell)), *found]
+        data = output.get("data", {})
+        plain = list(data) == ["text/plain"]  # beside a picture it names its class and its size
+        found += [(kind, "".join(data[kind]) if plain else "") for kind in sorted(data)]
+    return found
 
 
 def kinds(cell):
     return [kind for kind, _ in shown(cell)]
+
+
+def is_blank(node):
+    return (isinstance(node, ast.Constant) and node.value is ...) or any(map(is_blank, getattr(node, "elts", ())))
+
+
+def blanks(notebook):
+    """The names that the student fills in: what is set to ..., and functions that have it for an answer."""
+    names = set()
+    for cell in code_cells(notebook):
+        for statement in ast.parse(source(cell)).body if "..." in source(cell) else ():
+            parts = [part.value for part in ast.walk(statement) if isinstance(part, (ast.Assign, ast.Return, ast.Expr))]
+            if any(map(is_blank, parts)) and isinstance(statement, ast.FunctionDef):
+                names.add(statement.name)
+            elif any(map(is_blank, parts)):
+                names |= {part.id for part in ast.walk(statement) if isinstance(part, ast.Name)}
+    return names
 
 
 def solved(notebook, solutions):
@@ -75,7 +94,9 @@ def solved(notebook, solutions):
                 more = {**cell, "metadata": {"added": True}}
                 cells.append({**more, "id": f"names-{number}", "source": f"_names_{number} = dict(globals())"})
                 with_answers = [
-                    f"exec(compile({solutions.read_text()!r}, {solutions.name!r}, 'exec'), _names_{number})\n",
+                    "import runpy\n",
+                    f"_answers = runpy.run_path('solutions/{solutions.name}')\n",
+                    f"_names_{number}.update((name, _answers[name]) for name in {sorted(blanks(notebook))})\n",
                     f"exec({source(cell)!r}, _names_{number})\n",
                 ]
                 answered.append({**more, "id": f"answered-{number}", "source": with_answers})
