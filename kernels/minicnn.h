@@ -107,8 +107,8 @@ void conv2d_f32(const float *x, const float *weight, const float *bias, const co
 void conv2d_f64(const double *x, const double *weight, const double *bias, const conv2d_geometry *geometry, int relu, double
     *out, int terms, void *scratch, int threads);
 
-/* out (N, C, H, W): the gradient of x from dy (N, K, P, Q). What lies beside dy is multiplied as 0: near the border an infinite
- * weight may give NaN where the reference, which has no such products, does not. */
+/* out (N, C, H, W): the gradient of x from dy (N, K, P, Q). What lies beside dy is multiplied as 0, so weight must be finite:
+ * infinity times 0 is NaN. */
 int64_t conv2d_input_grad_scratch_f32(const conv2d_geometry *geometry, void *taps, int terms, int threads);
 int64_t conv2d_input_grad_scratch_f64(const conv2d_geometry *geometry, void *taps, int terms, int threads);
 void conv2d_input_grad_f32(const float *dy, const float *weight, const conv2d_geometry *geometry, float *out, int terms,
@@ -242,6 +242,10 @@ void local_response_norm_grad_f64(const double *dy, const double *x, const doubl
     int64_t size, double alpha, double beta, double *out, void *scratch, int threads);
 
 /* ---- Element by element; out may be an input ---- */
+
+/* 1 if all numbers are finite, else 0. */
+int all_finite_f32(const float *x, int64_t count, int threads);
+int all_finite_f64(const double *x, int64_t count, int threads);
 
 /* max(x, 0); a NaN stays a NaN. */
 void relu_f32(const float *x, float *out, int64_t count, int threads);

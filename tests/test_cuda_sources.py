@@ -39,7 +39,7 @@ WAYS = re.compile(r"(conv2d|conv2d_input_grad|conv2d_weight_grad)_(naive|tiles_\
 """Ways to compute what is one kernel in C."""
 ELSEWHERE = {"conv2d", "conv2d_input_grad", "conv2d_weight_grad", "linear", "matmul"}
 """The C kernels whose work cuBLAS or one of several ways does."""
-CPU_ONLY = re.compile(r"limit_|winograd_|\w+_scratch$")
+CPU_ONLY = re.compile(r"limit_|winograd_|\w+_scratch$|all_finite")
 
 
 # NVRTC, the compiler that CuPy calls

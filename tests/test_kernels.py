@@ -511,6 +511,21 @@ def test_adam(c, dtype, decay, decoupled):
 # What Python sees to
 
 
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_is_beside_the_map_does_not_meet_infinite_weights(c, dtype, odd, stride):
+    g = geometry.conv2d((2, 3, 8, 9), (20, 3, 3, 3), stride, 1)
+    dy, weight = normal(g.output_shape, dtype, 0), normal(g.weight_shape, dtype, 1)
+    weight[3, 1, 0, 2] = odd
+    exact, dx = (np.empty(g.input_shape, kind) for kind in (np.float64, dtype))
+    REFERENCE.conv2d_input_grad(dy.astype(np.float64), weight.astype(np.float64), g, exact)
+    c.conv2d_input_grad(dy, weight, g, dx)
+    finite = np.isfinite(exact)
+    assert 0 < finite[:, 1].sum() < finite[:, 1].size and finite[:, 0].all()
+    close(dx[finite], exact[finite], 60, 8)
+    np.testing.assert_array_equal(dx[~finite], exact[~finite])
+
+
 def test_nan_and_infinity_pass_through(c, dtype):
     x = np.array([np.nan, np.inf, -np.inf, 3e38, -1], dtype)
     out = np.empty_like(x)

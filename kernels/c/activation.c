@@ -6,6 +6,16 @@
 
 #include "exponential.h"
 
+int NAME(all_finite)(const real *x, int64_t count, int threads)
+{
+    int others = 0;
+    threads = team(threads, count, STREAM);
+#pragma omp parallel for simd num_threads(threads) if (parallel : threads > 1) reduction(| : others) schedule(static)
+    for (int64_t i = 0; i < count; i++)
+        others |= !(x[i] - x[i] == 0);
+    return !others;
+}
+
 void NAME(relu)(const real *x, real *out, int64_t count, int threads)
 {
     threads = team(threads, count, STREAM);

@@ -172,6 +172,8 @@ class C(Reference):
         if not out.size:
             return
         (tile, terms), threads = self._tile_and_terms(), _Threads.number
+        if not k.all_finite(k.p(weight), weight.size, threads):
+            return Reference.conv2d_input_grad(self, dy, weight, geometry, out)
         run, room = k.conv2d_way("conv2d_input_grad", geometry, tile, terms, threads)
         run(k.p(dy), k.p(weight), k.conv2d_geometry(geometry), k.p(out), terms, k.scratch(room), threads)
 

@@ -40,6 +40,22 @@ static void NAME(check_function)(const void *options)
     free(before);
 }
 
+static void NAME(check_finite)(const void *options)
+{
+    int64_t count = *(const int64_t *)options;
+    static const double odd[] = {NAN, INFINITY, -INFINITY};
+    describe("%lld numbers", (long long)count);
+    real *x = NAME(input)(count);
+    agree(-1, CALL(all_finite)(x, count, threads), 1, 0);
+    for (int i = 0; i < 9 && count; i++) {
+        int64_t place = i / 3 * (count - 1) / 2;
+        real before = x[place];
+        x[place] = (real)odd[i % 3];
+        agree(place, CALL(all_finite)(x, count, threads), 0, 0);
+        x[place] = before;
+    }
+}
+
 static void NAME(check_gradient)(const void *options)
 {
     NAME(element_case) c = *(const NAME(element_case) *)options;
@@ -171,6 +187,7 @@ void NAME(elements)(void)
     static const int64_t counts[] = {0, 1, 3, 15, 17, 127, 128, 129, 1000, 100003};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         NAME(element_case) c = {.count = counts[i]};
+        run(NAME(check_finite), &counts[i]);
         for (c.in_place = 0; c.in_place < 2; c.in_place++) {
             for (c.which = RELU; c.which <= TANH; c.which++) {
                 run(NAME(check_function), &c);
