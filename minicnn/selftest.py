@@ -21,8 +21,9 @@ from .tensor import Tensor
 Case = tuple[Callable[..., Tensor], tuple[tuple[int, ...], ...]]
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 """Of relative errors: |found - exact| / |exact|."""
+STEPS = 5
 DRIFT = 1e-3
-"""Of weights after five steps: batch normalisation of four images multiplies rounding. The C backend's is 1.1e-4."""
+"""Of weights after STEPS of training: batch normalisation of four images multiplies rounding. The C backend's is 1.1e-4."""
 
 
 def _cases() -> dict[str, Case]:
@@ -98,7 +99,7 @@ def _dropout(device: str) -> None:
 
 
 def _training(device: str) -> None:
-    """Five steps of lenet5 and of cifar_resnet20 on random pictures, with NumPy's in float64 beside them."""
+    """Steps of lenet5 and of cifar_resnet20 on random pictures, with NumPy's in float64 beside them."""
     for name in ("lenet5", "cifar_resnet20"):
         draw = np.random.default_rng(2)
         images = draw.standard_normal((4, *models.info(name).input_shape)).astype(np.float32)
@@ -109,7 +110,7 @@ def _training(device: str) -> None:
                 model = models.create(name)
                 model.to(where) if dtype == "float32" else _widen(model)
                 optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-                for _ in range(5):
+                for _ in range(STEPS):
                     loss = ops.cross_entropy(model(Tensor(images.astype(dtype), device=where)), np.array([1, 0, 3, 9]))
                     optimizer.zero_grad()
                     loss.backward()
@@ -118,7 +119,7 @@ def _training(device: str) -> None:
         error = float(np.linalg.norm(weights[0] - weights[1]) / np.linalg.norm(weights[1]))
         if not error <= DRIFT:
             raise MinicnnError(
-                f"{name}: after five steps the weights are off by {error:.2g}: at most {DRIFT:g} is right"
+                f"{name}: after {STEPS} steps the weights are off by {error:.2g}: at most {DRIFT:g} is right"
             )
 
 
