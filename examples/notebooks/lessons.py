@@ -8,6 +8,7 @@ import matplotlib
 import matplotlib.patches
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import HTML
 
 from minicnn import Tensor
 
@@ -85,6 +86,12 @@ def draw_tape(steps: dict[Any, int], leaves: dict[int, str]) -> None:
                 axes.plot(*zip(start, places[node]), color="grey", zorder=1)
     axes.set(xlim=(-max(columns) - 0.5, 0.5), ylim=(-tallest / 2, tallest / 2))
     axes.axis("off")
+
+
+def large(picture: Any, times: float) -> HTML:
+    """A drawing of the library, so many times its size, but no wider than the page."""
+    size = f"width:{picture.view.width * times:g}px;max-width:100%"
+    return HTML(picture._repr_html_().replace("max-width:100%", size))
 
 
 def check(what: str, yours: Any, right: Any, tolerance: float = 1e-6) -> None:
