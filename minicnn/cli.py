@@ -355,7 +355,7 @@ def plot(
 def explore(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("zoo.html"),
 ) -> None:
-    """Write the explorer: one page, without a network, where every layer of the zoo can be looked at and changed."""
+    """Write the explorer, a page of its own. It loads nothing, and every layer of the zoo can be looked at and changed in it."""
     from .inspect import explore as write
 
     write(out)

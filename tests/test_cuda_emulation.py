@@ -377,7 +377,7 @@ UNDEFINED = {
     "x[0] = (int)n * 0x10000000;": "a product overflows",
     "x[0] = 1 / (n - 8);": "an integer is divided by 0",
     "x[0] = (int)(1e9 * n);": "a number does not fit the integer",
-    "x[(int64)1 << (n + 34)] = 1;": "touches the address 0x.*, which belongs to nobody",
+    "x[-((int64)1 << (n + 34))] = 1;": "touches the address 0x.*, which belongs to nobody",
 }
 
 
