@@ -166,6 +166,7 @@ def test_running_gives_what_is_stored_and_the_solutions_are_right(path, tmp_path
         "no:cacheprovider",
     ]
     environment = {**os.environ, **NO_NETWORK, "MINICNN_CACHE": str(tmp_path / "cache"), "PYTHONWARNINGS": "default"}
+    environment.pop("MPLBACKEND", None)  # notebooks have their own, which puts figures into cells
     done = subprocess.run([*command, path.name], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
