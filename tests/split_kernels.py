@@ -15,7 +15,7 @@ from minicnn.backends import c as c_backend
 from minicnn.backends import native
 
 KERNELS = Path(__file__).resolve().parent.parent / "kernels"
-SOURCES = ("gemm.c", "conv.c", "conv_weight.c", "info.c")
+SOURCES = ("activation.c", "gemm.c", "conv.c", "conv_weight.c", "info.c")
 OPTIONS = ["-std=c11", "-O2", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi", "-shared", "-fPIC"]
 MARCH = {"generic": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
 
@@ -54,7 +54,7 @@ def emulated_amx() -> Any:
         lines = (KERNELS / "minicnn.h").read_text().splitlines()
         ffi.cdef("\n".join("" if line.startswith("#") else line for line in lines))
         opened = ffi.dlopen(library)
-    names = [name for name in dir(opened) if name.startswith(("matmul", "linear", "conv2d", "minicnn"))]
+    names = [name for name in dir(opened) if name.startswith(("all_finite", "matmul", "linear", "conv2d", "minicnn"))]
     module = SimpleNamespace(
         ffi=ffi, lib=SimpleNamespace(**{name: getattr(opened, name) for name in names}), file=opened
     )

@@ -8,7 +8,6 @@ import matplotlib
 import matplotlib.patches
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import HTML
 
 from minicnn import Tensor
 
@@ -88,8 +87,10 @@ def draw_tape(steps: dict[Any, int], leaves: dict[int, str]) -> None:
     axes.axis("off")
 
 
-def large(picture: Any, times: float) -> HTML:
+def large(picture: Any, times: float) -> Any:
     """A drawing of the library, so many times its size, but no wider than the page."""
+    from IPython.display import HTML
+
     size = f"width:{picture.view.width * times:g}px;max-width:100%"
     return HTML(picture._repr_html_().replace("max-width:100%", size))
 
