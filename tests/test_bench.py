@@ -146,6 +146,7 @@ def test_comparison_names_what_fails_its_check_now(rows):
         (["lenet5", "--json", os.devnull], "could not be written: it is a folder or a device"),
         (["conv2d", "--plot", "file/a.png"], "a part of that path is a file"),
         (["conv2d", "--kernel", "5"], "whose input is --shape"),
+        (["conv2d", "--batch", "4"], "add a network, or --shape"),
         (["conv2d", "resnet18"], "conv2d is a kernel"),
         (["inception_v3_aux"], "has auxiliary classifiers, aux:"),
     ],

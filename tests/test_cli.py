@@ -79,7 +79,7 @@ def test_summary(cli):
 def test_profile_of_a_caffe_network(cli, tmp_path):
     (tmp_path / "a.prototxt").write_text(data(1, 8, 8) + conv("conv1", "data", 4, 3) + linear("fc", "conv1", 5))
     status, out, err = cli("profile", tmp_path / "a.prototxt", "--batch", "2", "--rounds", "1")
-    assert status == 0 and "a training step of 2 images" in out and "conv1 " in out, err
+    assert status == 0 and "a.prototxt: a training step of 2 images" in out and "conv1 " in out, err
 
 
 @pytest.mark.parametrize(

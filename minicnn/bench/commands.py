@@ -79,6 +79,10 @@ def bench(
         shape is not None or (filters, kernel, stride, padding, dilation, groups) == (64, 3, 1, None, 1, 1),
         "bench: filters, kernel, stride, padding, dilation and groups describe a convolution whose input is --shape: give it too",
     )
+    check(
+        batch is None or shape is not None or "steps" in options.parts,
+        f"bench: batch is {batch}, but kernels and single convolutions have their own shapes: add a network, or --shape to conv2d",
+    )
     if shape is not None:
         images = batch or (128 if device == "cuda" else 16)
         options.cases = kernels.at_shape(
@@ -121,4 +125,5 @@ def profile(
     from .profile import show
 
     model, size = network(name, input, "cpu")
-    show(measure(model, batch, rounds, size, get(one_of(DEVICES, device, "--device"))), top)
+    found = measure(model, batch, rounds, size, get(one_of(DEVICES, device, "--device")))
+    show(found._replace(title=Path(name).name), top)
