@@ -102,15 +102,11 @@ def batch_norm(
     x = _floating(as_tensor(x, what="batch_norm: x"))
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: x has shape {x.shape}: it must be (N, C, ...)")
-    scale, shift, running_mean, running_var, residual = [
-        v if v is None else as_tensor(v) for v in (scale, shift, running_mean, running_var, residual)
-    ]
+    x, scale, shift, residual = floating("batch_norm", x, scale, shift, residual)
+    running_mean, running_var = [v if v is None else as_tensor(v) for v in (running_mean, running_var)]
     channels = x.shape[1]
-    for name, values in (
-        ("scale", scale),
-        ("shift", shift),
-        ("running_mean", running_mean),
-        ("running_var", running_var),
+    for name, values in zip(
+        ("scale", "shift", "running_mean", "running_var"), (scale, shift, running_mean, running_var)
     ):
         if values is not None and values.shape != (channels,):
             raise ShapeError(
@@ -128,7 +124,6 @@ def batch_norm(
         raise ArgumentError(f"batch_norm: momentum is {momentum!r}: it must be a number in 0 .. 1")
     scale = _constant(x, 1.0) if scale is None else scale
     shift = _constant(x, 0.0) if shift is None else shift
-    x, scale, shift, residual = floating("batch_norm", x, scale, shift, residual)
     if training:
         count = x.size // max(channels, 1)
         if count == 1:
