@@ -364,7 +364,12 @@ def explore(
 
 @app.command()
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="What training wrote: checkpoint.safetensors, or its folder.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="What training wrote, checkpoint.safetensors or its folder; or a network that comes trained: cifar_resnet20."
+        ),
+    ],
     pictures: Annotated[list[Path], typer.Argument(help="Photographs.")],
     top: Annotated[int, typer.Option(help="How many classes to name.", min=1)] = 3,
 ) -> None:

@@ -19,12 +19,13 @@ from .checkpoint import read_checkpoint, with_prefix
 class Predictor:
     """The network of a checkpoint, with the names of its classes and the normalisation of its training.
 
-    path: a checkpoint, or the folder of a run.
+    path: a checkpoint, the folder of a run, or, where there is neither, the name of a network that comes trained.
     Raises CheckpointError where it cannot be read, or does not say what network it holds.
     """
 
     def __init__(self, path: str | Path) -> None:
-        arrays, data = read_checkpoint(path)
+        shipped = None if Path(path).exists() else models.pretrained.trained(str(path))
+        arrays, data = read_checkpoint(shipped.path if shipped else path)
         try:
             self._build(path, arrays, data["config"])
         except MinicnnError:
