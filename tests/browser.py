@@ -90,7 +90,9 @@ class Browser:
         """The value of an expression in the page."""
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        value = found["result"].get("value")
+        assert value != {}, f"{expression} is an element, which has no value: ask for something of it"
+        return value
 
     def click(self, selector: str) -> None:
         """Press the mouse in the middle of an element."""
@@ -103,8 +105,11 @@ class Browser:
 
     def key(self, name: str) -> None:
         for kind in ("keyDown", "keyUp"):
-            text = {"text": "\r"} if name == "Enter" and kind == "keyDown" else {}
-            code = {"Enter": 13, "Tab": 9, "ArrowDown": 40, "ArrowUp": 38, "Escape": 27}[name]
+            text = {"text": {"Enter": "\r"}.get(name, name)} if name in ("Enter", " ") and kind == "keyDown" else {}
+            code = {
+                "Enter": 13, "Tab": 9, "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39, "Escape": 27,
+                " ": 32,
+            }[name]  # fmt: skip
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, **text)
 
     def type(self, selector: str, text: str) -> None:
@@ -112,6 +117,19 @@ class Browser:
         self.js(f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.focus(); e.select(); }})()")
         for letter in text:
             self.call("Input.insertText", text=letter)
+
+    def touch(self, *places: tuple[float, float]) -> None:
+        """Put a finger on the first place, move it over the others, and lift it."""
+        self.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        for number, (x, y) in enumerate(places):
+            kind = "touchMove" if number else "touchStart"
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.call("Emulation.setTouchEmulationEnabled", enabled=False)
+
+    def choose_file(self, selector: str, path: str | Path) -> None:
+        found = self.call("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
 
     def screenshot(self, path: str | Path, whole: bool = False) -> None:
         found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

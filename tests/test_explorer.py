@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
 
-from minicnn import inspect, models, summary
+import minicnn
+from minicnn import Tensor, inspect, models, ops, summary
 from minicnn.cli import app
+from minicnn.data import Normalize, cifar10_sample
 from minicnn.errors import ArgumentError
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt install chromium")
@@ -127,7 +130,7 @@ def test_another_input_size_and_the_layer_that_no_longer_fits(page):
     assert page.js(f"document.querySelector({layer('vgg_d', 'fc6')!r}).classList.contains('fail')")
     assert "128×112×128" in text(page, layer("vgg_d", "conv2_1"))
     page.click('[data-key="0:adapt"]')
-    assert not page.js("document.querySelector('.failure')")
+    assert page.js("!document.querySelector('.failure')")
     more = 138_357_544 + (512 * 8 * 7 - 25_088) * 4096
     assert f"{more:,}" in text(page, "#totals")
     page.click('[data-key="0:reset"]')
@@ -160,7 +163,7 @@ def test_with_the_keyboard_alone(page):
     page.key("ArrowDown")
     assert text(page, "#details h2") == "conv2"
     page.key("Escape")
-    assert not page.js("document.querySelector('#details h2')")
+    assert page.js("!document.querySelector('#details h2')")
 
 
 @needs_browser
@@ -204,3 +207,157 @@ def test_every_network_can_be_drawn_and_looked_into(page):
             row = [row for row in summary(name).rows if row.leaf][chosen]
             shown = text(page)
             assert row.path in shown and row.macs_formula in shown and row.size_formula in shown, (name, row.path)
+
+
+# The trained network
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The network as it comes with the package, its pictures as it takes them, and their probabilities, in percent."""
+    pytest.importorskip("PIL.Image")
+    facts, model = models.info("cifar_resnet20").trained, models.create("cifar_resnet20", pretrained=True).eval()
+    pictures = Normalize(facts.mean, facts.std)(cifar10_sample(False).images[:20])
+    with minicnn.no_grad():
+        return model, pictures, 100 * ops.softmax(model(Tensor(pictures))).numpy()
+
+
+TRIAL = "trialOf(networks.get('cifar_resnet20'))"
+
+
+def until(page, condition):
+    page.js(f"(async () => {{ while (!({condition})) await new Promise((resume) => setTimeout(resume, 5)); }})()")
+
+
+def answer(page):
+    """What the page's network says when it has looked: the class, and the percent of each."""
+    until(page, f"!{TRIAL}.running")
+    shares = page.js("[...document.querySelectorAll('.classes .number')].map((share) => parseFloat(share.innerText))")
+    return text(page, ".answer").partition(",")[0], np.array(shares)
+
+
+def caption(page):
+    return text(page, ".seen figcaption")
+
+
+@needs_browser
+def test_a_picture_through_the_trained_network(page, data, trained):
+    page.click("header button")
+    assert text(page, "h2") == "ResNet-20 for CIFAR-10"
+    model, pictures, shares = trained
+    for number in (3, 8, 19):
+        page.click(f".samples label:nth-child({number + 1})")
+        name, found = answer(page)
+        assert name == data["trained"]["classes"][shares[number].argmax()]
+        np.testing.assert_allclose(found, shares[number], atol=1)
+        assert data["trained"]["classes"][number % 10] in caption(page)
+    page.click(layer("cifar_resnet20", "conv1"))
+    page.click('[data-key="member:2"]')  # its ReLU, which is drawn as one box with it
+    assert text(page, "#details h2") == "relu1" and "16 maps of 32×32" in text(page, ".sheet")
+    for number in (19, 4):  # the maps follow the picture
+        page.click(f".samples label:nth-child({number + 1})")
+        answer(page)
+        maps = inspect.feature_maps(model, pictures[number : number + 1], "relu1")[0]
+        drawn = page.js(
+            "(() => { const sheet = document.querySelector('.sheet canvas'), step = 64 + 2;"
+            " const { data, width } = sheet.getContext('2d').getImageData(0, 0, sheet.width, sheet.height);"
+            " return [...Array(16 * 32 * 32).keys()].map((at) => { const k = at >> 10, y = (at >> 5) & 31, x = at & 31;"
+            " return data[4 * (((k >> 2) * step + 2 * y) * width + (k % 4) * step + 2 * x) + 2]; }); })()"
+        )  # the blue of each number: 255 for 0, none for the largest
+        np.testing.assert_allclose(drawn, 255 * (1 - maps / maps.max()).ravel(), atol=3)
+
+
+@needs_browser
+def test_a_picture_with_the_keyboard_alone(page, trained):
+    page.click("header button")
+    page.js("document.querySelector('.samples input:checked').focus()")
+    page.key("ArrowRight")
+    assert page.js("document.querySelectorAll('.samples input')[1].checked") and "test picture" in caption(page)
+    _, before = answer(page)
+    page.js("document.querySelector('.tools [type=range]').focus()")
+    for _ in range(8):
+        page.key("ArrowRight")  # as wide as a brush can be
+    page.js("document.querySelector('.easel').focus()")
+    for key in (" ", *["ArrowLeft"] * 9, " ", *["ArrowUp"] * 9, " "):
+        page.key(key)
+    _, after = answer(page)
+    assert np.abs(after - before).max() > 0.1 and caption(page).endswith("painted on")
+    assert page.js("!document.querySelector('.samples :checked')")
+    page.js("document.querySelector('.classes :checked').focus()")
+    evidence = page.js("document.querySelector('.seen').innerText")
+    page.key("ArrowDown")
+    assert page.js("document.querySelector('.seen').innerText") != evidence
+    np.testing.assert_array_equal(answer(page)[1], after)
+
+
+@needs_browser
+def test_painting_on_a_telephone(page, trained):
+    page.size(390, 844)
+    page.click("header button")
+    page.click(layer("cifar_resnet20", "conv1"))
+    page.click("#details .close")
+    assert page.js("document.documentElement.scrollWidth") <= 390
+    assert (
+        page.js("Math.max(...[...document.querySelectorAll('.trial *')].map((e) => e.getBoundingClientRect().right))")
+        <= 390
+    )
+    _, before = answer(page)
+    page.js("document.querySelector('.easel').scrollIntoView({ block: 'center' })")
+    left, top, side = page.js(
+        "(({ x, y, width }) => [x, y, width])(document.querySelector('.easel').getBoundingClientRect())"
+    )
+    scrolled = page.js("scrollY")
+    page.touch(*((left + side * share, top + side * (1 - share)) for share in (0.2, 0.4, 0.6, 0.8)))
+    _, after = answer(page)
+    assert np.abs(after - before).max() > 0.1 and page.js("scrollY") == scrolled
+    blue = page.js("[...document.querySelector('.easel').getContext('2d').getImageData(16, 16, 1, 1).data]")
+    assert blue == [0x2C, 0x7F, 0xD1, 255]
+    page.click(".tools button")
+    colours = page.js(f"{TRIAL}.pixels().join()").split(",")
+    assert set(colours[:1024]) == {str(0x2C)} and set(colours[2048:]) == {str(0xD1)}
+
+
+@needs_browser
+def test_a_file_of_ones_own(page, trained, tmp_path):
+    from PIL import Image
+
+    page.click("header button")
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[..., 1] = 255  # green, at the sides, which are cut off
+    picture[:100, 50:250] = 255, 0, 0
+    picture[100:, 50:250] = 0, 0, 255
+    Image.fromarray(picture).save(tmp_path / "flag.png")
+    page.choose_file(".file input", tmp_path / "flag.png")
+    until(page, f"{TRIAL}.said === 'flag.png'")
+    pixels = np.array(page.js(f"[...{TRIAL}.pixels()]")).reshape(3, 32, 32)
+    assert (pixels[1] < 8).all() and (pixels[0, :15] > 247).all() and (pixels[2, 17:] > 247).all()
+    _, found = answer(page)
+    (tmp_path / "words.txt").write_text("no picture")
+    page.choose_file(".file input", tmp_path / "words.txt")
+    until(page, "document.querySelector('.seen figcaption').innerText !== 'flag.png'")
+    assert caption(page) == "words.txt is no picture that this browser can read"
+    np.testing.assert_array_equal(answer(page)[1], found)
+
+
+@needs_browser
+def test_the_trained_network_is_the_one_as_it_was_made(page, trained):
+    page.click("header button")
+    choose(page, 1, "cifar_resnet20")
+    assert page.js("document.querySelectorAll('.trial').length") == 1
+    assert page.js("document.querySelector('.network:first-child').contains(document.querySelector('.trial'))")
+    page.type('[data-key="0:input:1"]', "64")
+    assert page.js("!document.querySelector('.trial')") and "undo the changes" in text(page, "#networks")
+    page.click('[data-key="0:reset"]')
+    assert page.js("document.querySelectorAll('.trial').length") == 1
+
+
+@needs_browser
+def test_a_page_without_a_trained_network(chromium, zoo, data, tmp_path):
+    html = zoo.read_text(encoding="utf-8")
+    start, end = html.index('id="data">') + len('id="data">'), html.index("</script>")
+    bare = json.dumps({**data, "trained": None}).replace("</", "<\\/")
+    (tmp_path / "bare.html").write_text(html[:start] + bare + html[end:], encoding="utf-8")
+    chromium.open(tmp_path / "bare.html", "cifar_resnet20")
+    assert not chromium.heard("Runtime.exceptionThrown", "Log.entryAdded")
+    assert chromium.js("document.querySelectorAll('.box').length") > 5
+    assert chromium.js("!document.querySelector('.trial, header button')")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ... import models
-from ...errors import check
+from ...data.files import say_aloud
+from ...data.sample import cifar10_sample
+from ...errors import MinicnnError, check
 from ...io.files import replacing
 from ...layers import (
     AdaptiveAvgPool2d,
@@ -34,13 +39,17 @@ from ...layers import (
     Tanh,
 )
 from ...layers.tracing import Record
+from ...models import pretrained
+from ..galleries import AGAINST, FOR
 from ..slides import check_slides
 from ..structure import Block, Chain, Dense, Fork, Heads, Op, Part, Repeat, structure
 from ..summary import traced
 from ..svg import FILLS
 
-SCRIPTS = ("arithmetic.js", "layers.js", "network.js", "diagram.js", "details.js", "page.js")
-ARITHMETIC = SCRIPTS[:3]
+SCRIPTS = (
+    "arithmetic.js", "layers.js", "network.js", "forward.js", "diagram.js", "details.js", "picture.js", "page.js"
+)  # fmt: skip
+ARITHMETIC = SCRIPTS[:4]
 """Those that run without a page."""
 
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
@@ -50,16 +59,20 @@ ARGUMENTS: dict[type[Layer], tuple[str, ...]] = {
     Linear: ("in_features", "out_features", "bias"),
     MaxPool2d: _POOL, AvgPool2d: _POOL, Subsample2d: ("channels", "kernel_size"),
     AdaptiveAvgPool2d: ("output_size",), GlobalAvgPool2d: ("output_size",),
-    BatchNorm2d: ("num_features",), LocalResponseNorm: ("size", "alpha", "beta", "k", "alpha_over_size"),
+    BatchNorm2d: ("num_features", "eps"), LocalResponseNorm: ("size", "alpha", "beta", "k", "alpha_over_size"),
     PadShortcut: ("channels", "stride"), Add: ("coefficients",), Dropout: ("p",), ScaledTanh: ("amplitude", "slope"),
     Cat: (), Flatten: (), Identity: (), ReLU: (), Tanh: (), RadialBasis: (),
 }  # fmt: skip
 """The layers that the page knows, and the attributes of each that its arithmetic needs."""
+TRAINED, PICTURES = "cifar_resnet20", 20
+"""The network that looks at pictures in the page, and how many of the test pictures of the sample it comes with."""
 
 
 def explore(path: str | Path) -> None:
     """Write the explorer, one HTML file of a few MB that loads nothing. Takes seconds.
 
+    A trained network in it looks at pictures; where its weights or Pillow are missing, a line on standard error says so,
+    and the page goes without.
     Raises ArgumentError for a name that does not end in .html, CheckpointError where the disk refuses.
     """
     check(Path(path).suffix.lower() == ".html", f"explore: the file is {str(path)!r}: its name must end in .html")
@@ -88,9 +101,10 @@ def contents() -> dict[str, Any]:
     networks: facts, layers and parts of each. A layer is [path, number in `made`, the layers it reads; without them the
     one before it], -1 the input; parts are those of `structure`, with the numbers of layers in place of records.
     made: [kind, arguments], each once. claims: those of the slides that are about a network, and the layers of each.
+    trained: see `trained`.
     """
     made: dict[str, int] = {}
-    networks = [_network(name, made) for name in models.names(all=True)]
+    networks = [network(name, made) for name in models.names(all=True)]
     report = check_slides()
     claims = [
         {
@@ -106,10 +120,38 @@ def contents() -> dict[str, Any]:
         "claims": claims,
         "decks": report.titles,
         "fills": FILLS,
+        "trained": trained(),
     }
 
 
-def _network(name: str, made: dict[str, int]) -> dict[str, Any]:
+def trained() -> dict[str, Any] | None:
+    """The network that looks at pictures. None where it or they are missing: that is said, and the page goes without.
+
+    weights: float16 in base64, by their names in its state dict. pictures: the number of the class, and uint8
+    (3, 32, 32) in base64. above, below: the colours of numbers above and below zero.
+    """
+    try:
+        facts, weights, sample = pretrained.trained(TRAINED), pretrained.weights(TRAINED), cifar10_sample(False)
+    except MinicnnError as error:
+        say_aloud(f"explore: the page has no trained network to show pictures to: {error}")
+        return None
+    assert facts is not None
+
+    def text(array: np.ndarray) -> str:
+        return base64.b64encode(array.tobytes()).decode("ascii")
+
+    return {
+        "network": TRAINED, "classes": facts.classes, "mean": facts.mean, "std": facts.std, "accuracy": facts.accuracy,
+        "weights": {name: text(values.astype("<f2")) for name, values in weights.items()},
+        "pictures": [
+            {"label": int(label), "pixels": text(image)}
+            for image, label in zip(sample.images[:PICTURES], sample.labels)
+        ],
+        "above": FOR, "below": AGAINST,
+    }  # fmt: skip
+
+
+def network(name: str, made: dict[str, int]) -> dict[str, Any]:
     info, found = models.info(name), traced("explore", name, None)
     numbers = {record.index: number for number, record in enumerate(found.leaves)}
     numbers[-1] = -1

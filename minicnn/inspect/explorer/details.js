@@ -158,6 +158,7 @@ function details(view) {
           `Not reached: ${network.layers[result.failure.layer].path} before it does not fit.`,
         )
       : "",
+    view.trial && section("what it makes of the picture", view.trial.maps(selected)),
     row
       ? [
           section(

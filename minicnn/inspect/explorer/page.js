@@ -11,6 +11,9 @@ const once =
 /** A network as it was made. */
 const baseOf = once((network) => compute(network, network.input));
 
+/** The trained network at work, which is in the page once. */
+const trialOf = once((network) => new Trial(network));
+
 /** The claims about each layer of a network, by number; a claim about many layers is one about the whole network. */
 const FEW = 8;
 const spokenOf = once((network) => {
@@ -45,6 +48,8 @@ function viewOf(number) {
   const one = state.sides[number],
     network = networks.get(one.name),
     result = compute(network, one.input, one.edits, one.follow);
+  const trained = state.sides.findIndex(({ name }) => name === data.trained?.network) === number,
+    changed = Object.keys(one.edits).length > 0 || !same(one.input, network.input);
   const change = (action) => () => {
     action();
     draw();
@@ -57,6 +62,8 @@ function viewOf(number) {
     result,
     ...spokenOf(network),
     two: state.sides.length > 1,
+    trained,
+    trial: trained && !changed ? trialOf(network) : null,
     selected: state.selected?.side === number ? state.selected.layer : null,
     unit: state.unit,
     setUnit: (unit) => {
@@ -274,6 +281,10 @@ function networkElement(view) {
         )
       : "",
     view.result.failure ? failure(view) : "",
+    view.trial
+      ? view.trial.element
+      : view.trained &&
+          h("p", { class: "dim" }, "It comes trained, as it was made: undo the changes to show it pictures."),
     drawn,
     diagram.legend(),
     view.about.length
@@ -352,7 +363,7 @@ function draw() {
     diagram.side = state.sides[number];
     diagram.scrollLeft = diagram.side.scroll ?? (diagram.scrollWidth - diagram.clientWidth) / 2; // begins in the middle
   });
-  const again = key && document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  const again = active?.isConnected ? active : key && document.querySelector(`[data-key="${CSS.escape(key)}"]`);
   if (again && again !== document.activeElement) {
     again.focus({ preventScroll: true });
     if (again.type === "text" && caret != null) {
@@ -395,3 +406,11 @@ function start() {
 }
 addEventListener("hashchange", start);
 start();
+if (data.trained) {
+  const show = () => {
+    choose(0, data.trained.network);
+    if (!narrow.matches) select(0, 0);
+    document.querySelector(".trial").scrollIntoView();
+  };
+  document.querySelector("header").append(h("button", { onclick: show }, "Show a picture to a trained network"));
+}
