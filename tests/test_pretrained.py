@@ -18,7 +18,7 @@ pytest.importorskip("PIL.Image")
 library = pytest.importorskip("safetensors.numpy")
 
 NAMES = {  # what is asked of each: right answers among CIFAR-10's test images, and bytes at most
-    "alexnet_cifar": (0.85, 5_000_000),
+    "alexnet_cifar": (0.87, 5_000_000),
     "cifar_resnet20": (0.91, 1_200_000),
 }
 
