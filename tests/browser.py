@@ -94,14 +94,14 @@ class Browser:
         assert value != {}, f"{expression} is an element, which has no value: ask for something of it"
         return value
 
-    def click(self, selector: str) -> None:
-        """Press the mouse in the middle of an element."""
+    def click(self, selector: str, button: str = "left") -> None:
+        """Press a button of the mouse in the middle of an element."""
         x, y = self.js(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
             " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1)
 
     def key(self, name: str) -> None:
         for kind in ("keyDown", "keyUp"):

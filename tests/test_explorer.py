@@ -291,6 +291,19 @@ def test_a_picture_with_the_keyboard_alone(page, trained):
 
 
 @needs_browser
+def test_the_brush_stands_where_the_mouse_painted(page, trained):
+    page.click("header button")
+    page.js("document.querySelector('.easel').focus()")
+    for _ in range(9):
+        page.key("ArrowLeft")
+    before = page.js(f"{TRIAL}.pixels().join()")
+    ring = "(({ left, top }) => [left, top])(document.querySelector('.brush').style)"
+    for button, place, painted in (("right", ["21.875%", "50%"], False), ("left", ["50%", "50%"], True)):
+        page.click(".easel", button)
+        assert page.js(ring) == place and (page.js(f"{TRIAL}.pixels().join()") != before) == painted
+
+
+@needs_browser
 def test_painting_on_a_telephone(page, trained):
     page.size(390, 844)
     page.click("header button")

@@ -73,7 +73,7 @@ def test_the_page_has_the_weights_that_come_with_the_package(trained):
         np.testing.assert_allclose(ours, theirs, rtol=2**-11, atol=2**-25, err_msg=name)  # rounded to float16
 
 
-def test_the_pictures_are_the_first_test_pictures(trained):
+def test_the_pictures_are_the_first_of_the_sample(trained):
     sample = data.cifar10_sample(False)
     assert len(trained["pictures"]) == 20 and trained["classes"] == sample.classes
     for number, picture in enumerate(trained["pictures"]):

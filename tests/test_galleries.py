@@ -63,6 +63,17 @@ def test_maps_share_a_scale(rng, low, name):
     assert np.isclose(np.nansum(sheet), maps[:64].sum()) and (~np.isnan(sheet)).sum() == 64 * 24
 
 
+@pytest.mark.parametrize("shape", [(64, 8, 8), (64, 1, 1), (24, 8, 8), (6, 28, 28)])
+def test_numbers_of_maps_stand_clear_of_the_row_above(shape):
+    figure = plot_maps(np.ones(shape))
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    tiled = np.flatnonzero(~np.isnan(drawn(axes)[0]).all(1))
+    for text in axes.texts:
+        box = text.get_window_extent().transformed(axes.transData.inverted())
+        assert not ((tiled + 0.5 > box.y1) & (tiled - 0.5 < box.y0)).any(), (text.get_text(), box)
+
+
 def test_heat_lies_on_the_pale_picture(rng):
     pictures = rng.integers(0, 256, (3, 3, 8, 6), dtype=np.uint8)
     heat = rng.normal(size=(3, 4, 3))

@@ -166,25 +166,30 @@ def test_it_needs_no_safetensors(monkeypatch):
     assert "pretrained" in str(models.info("cifar_resnet20"))
 
 
-@pytest.mark.parametrize("damage", ["empty", "short", "text", "facts"])
+@pytest.mark.parametrize("damage", ["empty", "short", "text", "nothing", "facts", "history", "dtype", "bit"])
 def test_a_damaged_file(elsewhere, damage):
     path = elsewhere / "cifar_resnet20.safetensors"
-    whole = (pretrained.Path(pretrained.__file__).parent / "weights" / path.name).read_bytes()
+    shipped = pretrained.Path(pretrained.__file__).parent / "weights" / path.name
+    whole = shipped.read_bytes()
+    arrays, stored = io.read_archive(shipped)
+    io.write_archive(path, arrays, {**stored, "history": []})
     path.write_bytes(
         {
             "empty": b"",
             "short": whole[:-5],
             "text": b"version https://git",
+            "nothing": (4).to_bytes(8, "little") + b"null",
             "facts": whole.replace(b"history", b"hist0ry"),
+            "history": path.read_bytes(),  # an empty one
+            "dtype": whole.replace(b'"F32"', b'"I32"'),
+            "bit": whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
         }[damage]
     )
     for call in (
         lambda: models.create("cifar_resnet20", pretrained=True),
         lambda: models.info("cifar_resnet20").trained,
     ):
-        with pytest.raises(
-            CheckpointError, match=r"cifar_resnet20\.safetensors cannot be read .*: install minicnn again"
-        ):
+        with pytest.raises(CheckpointError, match=r"cifar_resnet20\.safetensors is damaged .*: install minicnn again"):
             call()
 
 

@@ -224,17 +224,19 @@ def _sheet(
     N, R, S, C = tiles.shape
     rows = math.ceil(N / columns)
     gap = max(1, round(0.08 * S))
-    above = max(gap, round(0.3 * R)) if labels else gap  # room for the number
+    width = columns * (S + gap) - gap
+    wide = 10.0
+    bar = 0.12 * wide if unit else 0
+    line = (WORDS - 2) / 72 * width / (wide - bar)  # a number's height in pixels of the sheet
+    above = max(gap, round(0.3 * R), math.ceil(line)) if labels else gap
     lead = above if labels else 0
-    sheet = np.full((rows * (R + above) - above + lead, columns * (S + gap) - gap, C), np.nan)
+    sheet = np.full((rows * (R + above) - above + lead, width, C), np.nan)
     for number, tile in enumerate(tiles):
         top, left = (number // columns) * (R + above) + lead, (number % columns) * (S + gap)
         sheet[top : top + R, left : left + S] = tile
     if C == 3:
         sheet = np.where(np.isnan(sheet), 1, sheet)
-    wide = 10.0
-    bar = 0.12 * wide if unit else 0
-    figure = _blank(wide, min(max((wide - bar) * sheet.shape[0] / sheet.shape[1], 1.2), 12) + 0.45)
+    figure = _blank(wide, min(max((wide - bar) * sheet.shape[0] / width, 1.2), 12) + 0.45)
     axes = figure.subplots()
     shown = axes.imshow(sheet.squeeze(-1) if C == 1 else sheet, interpolation="nearest", **scale)
     for number, label in enumerate(labels):

@@ -6,7 +6,6 @@ Nothing in such a file is ever executed. Any program that reads safetensors read
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,11 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, MinicnnError
+from ..seal import BEGINNING, KEY, seal, unseal
 from .files import replacing
-
-KEY = "minicnn"
-BEGINNING = '{"sha256":'
-"""How what lies under that key begins."""
 
 
 def _safetensors() -> ModuleType:
@@ -32,16 +28,6 @@ def _safetensors() -> ModuleType:
             'weights and checkpoints need safetensors, which is not installed: pip install -e ".[train]"'
         ) from None
     return safetensors
-
-
-def _digest(arrays: Mapping[str, np.ndarray], data: str) -> str:
-    """SHA-256 over the names, dtypes, shapes and bytes of the arrays, and the JSON text."""
-    total = hashlib.sha256(data.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        total.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        total.update(array.reshape(-1).view(np.uint8).data)
-    return total.hexdigest()
 
 
 def bfloat16(halves: np.ndarray) -> np.ndarray:
@@ -58,14 +44,13 @@ def write_archive(
     Raises CheckpointError where it cannot be written; then the older file is untouched.
     """
     plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    header = json.dumps({"sha256": _digest(plain, text), "data": text}, separators=(",", ":"))
+    sealed = seal(plain, data)
     library = _safetensors()
     with replacing(path, previous) as part:
         part.touch()
         mode = part.stat().st_mode  # what any new file has here; the library makes its files private
         try:
-            library.numpy.save_file(plain, part, {KEY: header})
+            library.numpy.save_file(plain, part, {KEY: sealed})
             part.chmod(mode)
         except library.SafetensorError as error:
             raise OSError(str(error)) from error
@@ -101,7 +86,7 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     try:
         with library.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            header = metadata.get(KEY)
+            sealed = metadata.get(KEY)
             arrays = {name: _array(file, path, name) for name in file.keys()}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
@@ -109,19 +94,9 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         raise CheckpointError(
             f"{path} cannot be read: it is truncated, damaged or not a safetensors file ({error}): use a copy"
         ) from error
-    damaged = CheckpointError(f"{path} is damaged: its contents do not match its checksum: use a copy of it")
-    if header is None:
-        if any(value.startswith(BEGINNING) for value in metadata.values()):  # ours, and the key itself was hit
-            raise damaged
+    if sealed is None and not any(value.startswith(BEGINNING) for value in metadata.values()):
         return arrays, None
     try:
-        wrapped = json.loads(header)
-        text, expected = wrapped["data"], wrapped["sha256"]
-        if _digest(arrays, text) != expected:
-            raise damaged
-        data = json.loads(text)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise damaged from error
-    if not isinstance(data, dict):
-        raise damaged
-    return arrays, data
+        return arrays, unseal(arrays, sealed or "")  # ours without the key: the key itself was hit
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}: use a copy of it") from error

@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import CheckpointError
+from ..seal import KEY, unseal
 
 FOLDER = Path(__file__).parent / "weights"
+DTYPES = {"F32": "<f4"}
+"""Of the numbers in such a file."""
 
 
 class Trained(NamedTuple):
@@ -57,17 +60,20 @@ def _read(name: str) -> tuple[Trained, dict[str, np.ndarray]]:
         raw = path.read_bytes()
         start = 8 + int.from_bytes(raw[:8], "little")
         header = json.loads(raw[8:start])
-        data = json.loads(json.loads(header.pop("__metadata__")["minicnn"])["data"])
-        state = {}
+        sealed = header.pop("__metadata__")[KEY]
+        arrays = {}
         for key, entry in header.items():
             begin, end = entry["data_offsets"]
-            values = np.frombuffer(raw[start + begin : start + end], "<f4")
-            state[key.removeprefix("model/")] = values.reshape(entry["shape"])
+            values = np.frombuffer(raw[start + begin : start + end], DTYPES[entry["dtype"]])
+            arrays[key] = values.reshape(entry["shape"])
+        data = unseal(arrays, sealed)
         config = data["config"]
         facts = Trained(
             path, config["network"]["options"], tuple(config["classes"]), tuple(config["mean"]), tuple(config["std"]),
             data["history"][-1]["test_accuracy"], data["command"],
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}): install minicnn again") from error
-    return facts, state
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}): install minicnn again") from error
+    return facts, {key.removeprefix("model/"): values for key, values in arrays.items()}

@@ -33,7 +33,6 @@ class Trial {
     this.rows = baseOf(network).rows;
     this.weights = weightsOf(data.trained);
     this.pictures = data.trained.pictures.map(({ label, pixels }) => ({ label, pixels: bytesOf(pixels) }));
-    this.brush = [SIDE / 2, SIDE / 2];
     this.asked = null; // the class whose evidence is shown, or null for the likeliest
     this.element = this.section();
     this.take(0);
@@ -47,6 +46,7 @@ class Trial {
       class: "easel",
       "aria-label": "the picture, to paint on: the arrows move the brush, Space paints",
       onpointerdown: (event) => {
+        if (event.button) return;
         this.easel.setPointerCapture(event.pointerId);
         this.stroke(this.at(event), this.at(event));
       },
@@ -57,6 +57,7 @@ class Trial {
     });
     [this.heat, this.heatPen] = canvas(8 * SIDE, 8 * SIDE, { role: "img" });
     this.point = h("span", { class: "brush" });
+    this.place([SIDE / 2, SIDE / 2]);
     this.caption = h("figcaption");
     this.evidence = h("figcaption");
     this.answer = h("p", { class: "answer", role: "status" });
@@ -128,8 +129,8 @@ class Trial {
       h(
         "p",
         { class: "dim" },
-        "Test pictures: the first of CIFAR-10's test set, Krizhevsky 2009, Learning Multiple Layers of Features " +
-          "from Tiny Images; they are not under minicnn's licence.",
+        "Test pictures: the first two of each class in CIFAR-10's test set, Krizhevsky 2009, Learning Multiple " +
+          "Layers of Features from Tiny Images; they are not under minicnn's licence.",
       ),
     );
   }
@@ -185,24 +186,29 @@ class Trial {
     return [((event.clientX - frame.left) / frame.width) * SIDE, ((event.clientY - frame.top) / frame.height) * SIDE];
   }
 
+  /** Where the brush is: the next stroke begins there, and its ring shows it. */
+  place(brush) {
+    this.brush = brush;
+    this.point.style.left = `${(100 * brush[0]) / SIDE}%`;
+    this.point.style.top = `${(100 * brush[1]) / SIDE}%`;
+  }
+
   stroke(from, to) {
     Object.assign(this.pen, { strokeStyle: this.colour.value, lineWidth: +this.width.value, lineCap: "round" });
     this.pen.beginPath();
     this.pen.moveTo(...from);
     this.pen.lineTo(to[0] + 0.01, to[1]); // a line without length need not be drawn
     this.pen.stroke();
-    this.brush = to;
+    this.place(to);
     this.own(this.said.replace(/(, painted on)?$/, ", painted on"));
   }
 
   key(event) {
     const by = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
-    if (by) this.brush = this.brush.map((place, axis) => Math.min(Math.max(place + by[axis], 0), SIDE));
+    if (by) this.place(this.brush.map((place, axis) => Math.min(Math.max(place + by[axis], 0), SIDE)));
     else if (event.key === " ") this.stroke(this.brush, this.brush);
     else return;
     event.preventDefault();
-    this.point.style.left = `${(100 * this.brush[0]) / SIDE}%`;
-    this.point.style.top = `${(100 * this.brush[1]) / SIDE}%`;
   }
 
   /** The picture is no test picture any more. */
