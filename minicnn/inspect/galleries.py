@@ -227,7 +227,7 @@ def _sheet(
     width = columns * (S + gap) - gap
     wide = 10.0
     bar = 0.12 * wide if unit else 0
-    line = (WORDS - 2) / 72 * width / (wide - bar)  # a number's height in pixels of the sheet
+    line = 1.2 * (WORDS - 2) / 72 * width / (wide - bar)  # of numbers, in pixels of the sheet
     above = max(gap, round(0.3 * R), math.ceil(line)) if labels else gap
     lead = above if labels else 0
     sheet = np.full((rows * (R + above) - above + lead, width, C), np.nan)
