@@ -4,7 +4,9 @@ OMP_NUM_THREADS=1 python examples/notebooks/data/07_residual.py [NAME ...]
 
 All four networks, unless some are named. It writes 07_residual.json beside this file, after each network, and needs the
 full CIFAR-10 (`minicnn.data.cifar10` finds it). The recipe is that of section 4.2 in He et al. 2015, arXiv:1512.03385, but
-for fewer pictures, of half the size, no augmentation, and a learning rate that rises to 0.1 and falls (one cycle).
+for fewer pictures, of half the size, in batches of 64, for 8 epochs, without augmentation, and with a learning rate that
+rises to 0.1 and falls (one cycle).
+A file that holds runs with other settings is left as it is.
 """
 
 import dataclasses
@@ -75,9 +77,15 @@ def train(name):
 
 if __name__ == "__main__":
     minicnn.set_precision(SETTINGS["precision"])
-    kept = json.loads(FILE.read_text()) if FILE.exists() else {"runs": {}}
-    kept["command"] = "OMP_NUM_THREADS=1 python examples/notebooks/data/07_residual.py"
-    kept["settings"] = SETTINGS
+    kept = {
+        "command": "OMP_NUM_THREADS=1 python examples/notebooks/data/07_residual.py",
+        "settings": SETTINGS,
+        "runs": {},
+    }
+    if FILE.exists():
+        kept = json.loads(FILE.read_text())
+        if kept["settings"] != SETTINGS:
+            sys.exit(f"{FILE.name} has runs with other settings: delete it, then run all networks again")
     for name in sys.argv[1:] or NAMES:
         print(name)
         kept["runs"][name] = train(name)

@@ -3,11 +3,12 @@
 OMP_NUM_THREADS=1 python examples/notebooks/data/10_transfer.py --seeds 2
 
 Every seed draws images, weights and orders of its own. The file grows after each split of each seed; what it has is not
-run again. Needs the whole CIFAR-10, for the tests.
+run again, and one that holds runs with other settings is left as it is. Needs the whole CIFAR-10, for the tests.
 """
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -93,15 +94,21 @@ def results(split, seed):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=2)
+    seeds = parser.parse_args().seeds
     minicnn.set_precision("medium")
     about = {
-        "command": __doc__.splitlines()[2], "environment": environment(), "network": NETWORK, "settings": SETTINGS,
-        "splits": SPLITS, "columns": ["split", "seed", "target", "treatment", "n", "accuracy"],
+        "command": f"OMP_NUM_THREADS=1 python examples/notebooks/data/10_transfer.py --seeds {seeds}",
+        "environment": environment(), "network": NETWORK, "settings": SETTINGS, "splits": SPLITS,
+        "columns": ["split", "seed", "target", "treatment", "n", "accuracy"],
     }  # fmt: skip
-    stored = json.loads(FILE.read_text()) if FILE.exists() else {"seconds": [], "rows": []}
-    wanted = [(split, seed) for seed in range(parser.parse_args().seeds) for split in SPLITS]
+    about = json.loads(json.dumps(about))  # tuples become lists, as in the file
+    stored = json.loads(FILE.read_text()) if FILE.exists() else {**about, "seconds": [], "rows": []}
+    other = [name for name in about if name != "command" and stored[name] != about[name]]
+    if other:
+        sys.exit(f"{FILE.name} has runs that differ in {' and '.join(other)}: delete it, then run all seeds again")
+    wanted = [(split, seed) for seed in range(seeds) for split in SPLITS]
     for split, seed in wanted[len(stored["seconds"]) :]:
         start = time.process_time()
         stored["rows"] += results(split, seed)
         stored["seconds"].append(round(time.process_time() - start))
-        FILE.write_text(json.dumps({**about, **stored}, indent=1).replace("\n   ", " ").replace("\n  ]", "]"))
+        FILE.write_text(json.dumps({**stored, **about}, indent=1).replace("\n   ", " ").replace("\n  ]", "]"))
