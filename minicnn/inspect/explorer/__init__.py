@@ -152,6 +152,7 @@ def trained() -> dict[str, Any] | None:
 
 
 def network(name: str, made: dict[str, int]) -> dict[str, Any]:
+    """One of `networks` in `contents`; `made` grows by the layers that were not in it."""
     info, found = models.info(name), traced("explore", name, None)
     numbers = {record.index: number for number, record in enumerate(found.leaves)}
     numbers[-1] = -1
