@@ -51,10 +51,9 @@ static void NAME(run_gemm)(const NAME(gemm) *g, real *scratch, int threads)
     real *split = scratch + cut.packed, *private = split + cut.batches * cut.split;
     threads = team(threads, g->batch * g->M * g->N * larger(g->K, 8), 100000);
     int64_t n_jobs = ceil_div(g->N, NAME(stripe)(cut.rows, g->b_col)), want = 2 * threads, members = smaller(cut.batches, g->batch);
-    if (threads > 1 && members * n_jobs < 4 * threads)
+    if (members * n_jobs < 16 * threads)
         n_jobs = smaller(round_up(n_jobs, threads), ceil_div(g->N, 2 * NR));
-    int64_t width = round_up(ceil_div(g->N, larger(n_jobs, 1)), NR);
-    n_jobs = ceil_div(g->N, width);
+    int64_t columns = ceil_div(g->N, NR);
     int64_t panels_all = ceil_div(cut.rows, cut.mr);
     int64_t m_jobs = threads == 1 || members * n_jobs >= threads ? 1 : smaller(panels_all, ceil_div(want, members * n_jobs));
 
@@ -83,8 +82,8 @@ static void NAME(run_gemm)(const NAME(gemm) *g, real *scratch, int threads)
                     .c = g->c + offset[2] + m0 * g->c_row, .c_row = g->c_row, .to = {1, g->N, 0, 0, g->c_col, g->N},
                     .row_bias = g->row_bias ? g->row_bias + m0 : NULL, .column_bias = g->column_bias, .relu = g->relu,
                 };
-                NAME(multiply)(&p, panels * m_job / m_jobs, panels * (m_job + 1) / m_jobs, n_job * width,
-                               smaller(g->N, (n_job + 1) * width),
+                NAME(multiply)(&p, panels * m_job / m_jobs, panels * (m_job + 1) / m_jobs, columns * n_job / n_jobs * NR,
+                               smaller(g->N, columns * (n_job + 1) / n_jobs * NR),
                                private + thread_index() * cut.per_thread);
             }
         }

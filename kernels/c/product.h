@@ -119,9 +119,9 @@ INLINE void NAME(fetch_b)(const product *p, int64_t k0, int64_t kc, int64_t offs
 {
     for (int64_t k = k0 + kc * part / parts; k < k0 + kc * (part + 1) / parts; k++) {
         const real *row = p->b + (p->ks.table ? p->ks.table[k] : k * p->ks.stride) + offset;
-        __builtin_prefetch(row, 0, 2);
-        __builtin_prefetch(row + LANES, 0, 2);
-        __builtin_prefetch(row + NR - 1, 0, 2); /* of a row that begins within a line */
+        __builtin_prefetch(row);
+        __builtin_prefetch(row + LANES);
+        __builtin_prefetch(row + NR - 1); /* of a row that begins within a line */
     }
 }
 

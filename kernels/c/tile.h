@@ -221,6 +221,12 @@ INLINE void NAME(micro_rows)(
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
         sum[i][0] = sum[i][1] = (vector){0};
+    if (packed && add) /* the tile, too, comes from the second-level cache, or from further away */
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++) {
+            __builtin_prefetch(t + 2 * i, 1);
+            __builtin_prefetch(t + 2 * i + 1, 1);
+        }
     for (int64_t k = 0; k < kc; k++) {
         const unaligned *row = (const unaligned *)(b + (packed ? k * NR : ks.table ? ks.table[k] : k * ks.stride));
         vector b0 = row[0], b1 = row[1];
