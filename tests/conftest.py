@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import zlib
+
+# Before OpenMP starts: threads that wait shall not take the cores from the other processes of pytest -n.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import pytest
@@ -12,6 +16,12 @@ import minicnn
 from minicnn import backends
 
 CPU_BACKENDS = [name for name in backends.available() if name in backends.CPU]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Processes of `pytest -n auto`: some tests take 2 GB of memory."""
+    return min(4, os.cpu_count() or 1)
 
 
 @pytest.fixture(params=CPU_BACKENDS)
