@@ -4,6 +4,7 @@ import io
 import os
 import platform
 import sys
+import textwrap
 from ast import literal_eval
 from collections.abc import Callable
 from dataclasses import replace
@@ -91,7 +92,8 @@ def info(
     from .training.checkpoint import environment
 
     def line(name: str, value: object) -> None:
-        print(f"{name:<16} {value}")
+        lines = textwrap.wrap(str(value), 80 - 17, break_long_words=False, break_on_hyphens=False)
+        print(f"{name:<16} " + f"\n{'':17}".join(lines))
 
     line("minicnn", f"{__version__} in {Path(__file__).parent}")
     line("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")

@@ -180,7 +180,7 @@ OPTION_A = (
 STRIDE = (
     "As in the paper, a stage's first 1x1 convolution strides. In torchvision and others (v1.5) the 3x3 does: as many "
     "parameters, 231,211,008 MACs more, other outputs; weights cannot be exchanged. What the slides call FLOPs are "
-    "multiply-adds, cut off after one digit."
+    "multiply-adds: those of ResNet-50 cut off after one digit, of the deeper two rounded."
 )
 CAFFE = (
     "The prototxt of the authors keeps a bias in conv1 (64 more parameters), and Caffe's pool rounds up where others "
