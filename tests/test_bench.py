@@ -172,6 +172,17 @@ def test_pytorchs_twins():
         twin.build(layers.Sequential(layers.ScaledTanh()))
 
 
+def test_a_convolution_that_pytorch_has_no_memory_for():
+    torch = pytest.importorskip("torch")
+    g = geometry.conv2d((2**20, 2**12, 8, 8), (2**12, 2**12, 3, 3))
+    x, w, dy = (torch.empty(1).expand(shape) for shape in (g.input_shape, g.weight_shape, g.output_shape))
+    for what in convs.DIRECTIONS:
+        with pytest.raises(errors.OutOfMemory, match="1048576x4096x8x8 4096 3x3 is compared with"):
+            convs._theirs(g, what, torch, x, w, dy)
+    with pytest.raises(RuntimeError, match="channels"):
+        convs._theirs(g, "y", torch, x[:, :7], w, dy)
+
+
 def test_comparison_on_the_command_line(rows, tmp_path, capsys):
     slow = copy.deepcopy(rows)
     for row in slow["rows"]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import geometry, models
+from ..errors import OutOfMemory
 from ..layers import Conv2d, trace
 from .cases import Case, normal
 
@@ -59,8 +60,16 @@ def cases(g: geometry.Conv2d, part: str = "convs") -> Iterator[Case]:
 
 def _theirs(g: geometry.Conv2d, what: str, torch: Any, x: Any, w: Any, dy: Any) -> Any:
     rest = (list(g.stride), [g.padding[0], g.padding[2]], list(g.dilation))
-    if what == "y":
-        return torch.nn.functional.conv2d(x, w, None, *rest, g.G)
     mask = [what == "dx", what == "dw", False]
-    gradients = torch.ops.aten.convolution_backward(dy, x, w, None, *rest, False, [0, 0], g.G, mask)
+    try:
+        if what == "y":
+            return torch.nn.functional.conv2d(x, w, None, *rest, g.G)
+        gradients = torch.ops.aten.convolution_backward(dy, x, w, None, *rest, False, [0, 0], g.G, mask)
+    except RuntimeError as error:  # on a CPU PyTorch has no class for it
+        if "allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(
+            f"bench: PyTorch, which {label(g)} is compared with, has not enough memory for it: choose a smaller --batch, "
+            "--shape or --kernel, or uninstall PyTorch"
+        ) from None
     return gradients[mask.index(True)]
