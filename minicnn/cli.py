@@ -95,7 +95,7 @@ def info(
         lines = textwrap.wrap(str(value), 80 - 17, break_long_words=False, break_on_hyphens=False)
         print(f"{name:<16} " + f"\n{'':17}".join(lines))
 
-    line("minicnn", f"{__version__} in {Path(__file__).parent}")
+    print(f"{'minicnn':<16} {__version__} in {Path(__file__).parent}")  # a path may have spaces: it stays in one line
     line("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
     line("NumPy", np.__version__)
     for name in ("c", "numpy", "cuda", "meta"):
